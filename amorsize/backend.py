@@ -1,0 +1,373 @@
+"""The contract between amorsize and an engine: everything a plugin author needs.
+
+A backend is a light object that says what an engine is and opens sessions on it. Importing the
+module of a backend must not import the engine. A backend holds no policy: how many workers,
+which chunks, in which order, what happens after an error are decided by the core.
+
+Write a class that derives from :class:`Backend`, or from :class:`ExecutorBackend` if the engine
+offers a ``concurrent.futures.Executor``, and register it::
+
+    import amorsize
+
+    @amorsize.hookimpl
+    def amorsize_backends():
+        return [MyBackend()]
+
+in a module named by an entry point of the group ``amorsize``. Prove it with
+:class:`amorsize.testing.BackendContract`.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from amorsize.costs import BackendCosts, declared, fallback
+from amorsize.errors import BackendUnavailable, TranslationUnsupported, WorkerLost
+from amorsize.packing import FunctionPayload, Packed, pack_function, pack_items
+from amorsize.worker import Outcome, PackedOutcome, run_chunk, run_packed
+
+if TYPE_CHECKING:
+    from amorsize.plan import Plan
+    from amorsize.probes import Limits
+    from amorsize.source import IndexedSource, Span
+
+CONTRACT_VERSION = 1
+"""Version of this contract; a backend that states another one is refused when it is loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What kind of engine this is. The core asks these, never the name."""
+
+    shares_memory: bool = False
+    """Workers are threads of this process: nothing is pickled, state is shared."""
+    shares_gil: bool = False
+    """Workers hold one interpreter lock between them."""
+    inline: bool = False
+    """``submit`` runs the chunk in the caller before it returns."""
+    inherits_memory: bool = False
+    """Workers see the caller's memory as it is when the session opens (fork)."""
+    remote: bool = False
+    """Workers may live on other hosts; its capacity is not limited by this host's cores."""
+    survives_worker_death: bool = False
+    """A killed worker costs its chunk (``WorkerLost``), not the session."""
+    rank: int = 2
+    """Simplicity, for ties: 0 serial, 1 threads, 2 processes, 3 a cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether a backend can be used now."""
+
+    usable: bool
+    """True if ``open`` is expected to work."""
+    reason: str = ""
+    """Why not, or a remark (which client, which start method)."""
+    remedy: str = ""
+    """What the user can do, e.g. a pip command."""
+    running: bool = False
+    """An engine is up already, so that start-up costs nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What an engine offers."""
+
+    workers: int
+    """Number of chunks that can run at once, at least 1."""
+    cores: float
+    """Processor cores behind those workers; waiting work may use more workers than cores."""
+    memory_per_worker_bytes: int | None = None
+    """Memory of each worker where the engine limits it, else ``None``."""
+    elastic: bool = False
+    """More workers than ``workers`` can be started for work that waits (threads, processes)."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some consecutive items for one worker."""
+
+    number: int
+    """Counts the chunks of a run, from 0."""
+    spans: tuple[Span, ...]
+    """Positions of the items in the data: usually one span, more around sampled items."""
+    items: list[Any] | None = None
+    """The items, or ``None`` where the worker reads them from ``OpenRequest.source``."""
+    expected_s: float = 0.0
+    """Predicted seconds of work, for an engine that queues short chunks ahead."""
+    stop_on_error: bool = True
+    """Whether the chunk ends at its first failing item."""
+
+    @property
+    def count(self) -> int:
+        """Number of items."""
+        return sum(stop - start for start, stop in self.spans)
+
+    @property
+    def first_index(self) -> int:
+        """Position of the first item in the data."""
+        return self.spans[0][0]
+
+    def indices(self) -> Iterator[int]:
+        """Positions of the items in the data, in order."""
+        for start, stop in self.spans:
+            yield from range(start, stop)
+
+    def pack(self) -> Packed:
+        """The items, pickled. Raises ``UnpicklableItem`` naming the one that cannot be."""
+        return pack_items(self.items or [], self.indices())
+
+
+@dataclass
+class OpenRequest:
+    """What a session needs to know when it opens."""
+
+    function: Callable[[Any], Any]
+    """The user's function."""
+    workers: int
+    """How many workers the plan wants; never more than there are items."""
+    source: IndexedSource | None = None
+    """The data, for engines that share or inherit memory; ``None`` if items travel in chunks."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Backend-specific options, already checked against ``Backend.options``."""
+    _payload: FunctionPayload | None = None
+
+    @property
+    def payload(self) -> FunctionPayload:
+        """The function, pickled once on first use.
+
+        Raises:
+            UnpicklableFunction: if it cannot be pickled.
+        """
+        if self._payload is None:
+            self._payload = pack_function(self.function)
+        return self._payload
+
+    def items_of(self, chunk: Chunk) -> list[Any]:
+        """A chunk's items, for engines that share memory with the caller."""
+        if chunk.items is not None:
+            return chunk.items
+        if self.source is None:
+            raise ValueError("the chunk carries no items and the request no source")
+        return self.source.spans(chunk.spans)
+
+
+class Session(ABC):
+    """A running engine with the user's function on it, for one run.
+
+    Sessions are used by one thread. Whatever a session starts, ``close`` ends.
+    """
+
+    workers: int
+    """Workers alive now."""
+
+    @abstractmethod
+    def submit(self, chunk: Chunk) -> Future[Any]:
+        """Queue a chunk. The future's result is an ``Outcome`` or a ``PackedOutcome``; its
+        exception is ``WorkerLost`` if the worker vanished, and otherwise means that the engine
+        itself failed. It never blocks for long: the core submits a bounded window.
+        """
+
+    def wait(self, futures: Collection[Future[Any]], timeout_s: float | None) -> set[Future[Any]]:
+        """Block until at least one of ``futures`` is done or ``timeout_s`` seconds have passed;
+        returns those that are done.
+        """
+        return concurrent.futures.wait(
+            futures, timeout_s, return_when=concurrent.futures.FIRST_COMPLETED
+        ).done
+
+    @abstractmethod
+    def close(self, *, cancel: bool) -> None:
+        """End the session. With ``cancel``, drop what is queued and stop what runs, where the
+        engine can. No process, thread or file of the session outlives this call.
+        """
+
+
+class Backend(ABC):
+    """An engine as the planner and the runner see it."""
+
+    name: ClassVar[str]
+    """The name users write, unique among all backends."""
+    traits: ClassVar[Traits]
+    contract_version: ClassVar[int] = CONTRACT_VERSION
+    options: ClassVar[Mapping[str, str]] = {}
+    """Options of ``plan(..., options={...})`` that this backend takes: name and meaning."""
+
+    @abstractmethod
+    def availability(self) -> Availability:
+        """Whether the backend can be used now. Cheap (no engine import, nothing started)."""
+
+    @abstractmethod
+    def open(self, request: OpenRequest) -> Session:
+        """Start or attach to the engine and make the function known to its workers once.
+
+        Raises:
+            BackendUnavailable: if the engine cannot be started or reached.
+        """
+
+    def capacity(self, limits: Limits) -> Capacity:
+        """Worker slots and memory; asked of the engine when it is up. ``limits`` are this
+        host's. The default: one worker a usable core of this host.
+        """
+        return Capacity(limits.workers, limits.cores)
+
+    def configuration(self) -> str:
+        """Identifies what the costs depend on besides host and Python: engine version, start
+        method. Costs measured under another configuration are not reused.
+        """
+        return ""
+
+    def fallback_costs(self) -> BackendCosts:
+        """Documented defaults, used until costs are measured and shown as fallback. The
+        defaults here are those of a local process pool (docs/costs.md).
+        """
+        return process_pool_fallback()
+
+    def arguments(self, plan: Plan) -> Any:
+        """The plan's numbers in the engine's own words: a frozen dataclass that unpacks with
+        ``**``.
+
+        Raises:
+            TranslationUnsupported: by default.
+        """
+        raise TranslationUnsupported(self.name)
+
+    def __repr__(self) -> str:
+        return f"<backend {self.name}>"
+
+
+def process_pool_fallback() -> BackendCosts:
+    """Defaults for workers in other processes of this host, of the order seen for
+    ``ProcessPoolExecutor`` with fork (docs/costs.md has the table).
+    """
+    return BackendCosts(
+        startup_s=fallback(0.010),
+        startup_worker_s=fallback(0.002),
+        shutdown_s=fallback(0.002),
+        dispatch_s=fallback(70e-6),
+        latency_s=fallback(150e-6),
+        slot_s=fallback(100e-6),
+        byte_in_s=fallback(1.5e-9),
+        byte_out_s=fallback(2e-9),
+        slowdown=declared(1.0),
+    )
+
+
+class ExecutorBackend(Backend):
+    """Any ``concurrent.futures.Executor`` as a backend.
+
+    Subclasses give ``name``, ``traits`` and ``executor``; costs are measured for free.
+    """
+
+    traits: ClassVar[Traits] = Traits()
+
+    @abstractmethod
+    def executor(self, workers: int) -> AbstractContextManager[Executor]:
+        """A context manager that yields an executor with ``workers`` workers; leaving it shuts
+        the executor down (an executor itself is such a context manager).
+        """
+
+    def availability(self) -> Availability:
+        """Usable by default."""
+        return Availability(True)
+
+    def open(self, request: OpenRequest) -> Session:
+        """Enter the executor's context."""
+        return ExecutorSession(self.name, self.traits, request, self.executor(request.workers))
+
+
+class ExecutorSession(Session):
+    """Runs chunks on an executor. Public for backends that need a small change of it."""
+
+    def __init__(
+        self,
+        name: str,
+        traits: Traits,
+        request: OpenRequest,
+        context: AbstractContextManager[Executor],
+    ) -> None:
+        self._name, self._traits, self._request, self._context = name, traits, request, context
+        self.workers = request.workers
+        self._function = request.function if traits.shares_memory else request.payload
+        try:
+            self._executor = context.__enter__()
+        except Exception as error:
+            raise BackendUnavailable(name, f"it did not start: {error}") from error
+        self._futures: set[Future[Any]] = set()
+
+    def submit(self, chunk: Chunk) -> Future[Any]:
+        """Submit to the executor; its broken-pool errors become ``WorkerLost``."""
+        outer: Future[Any] = Future()
+        try:
+            inner = self._submit(chunk)
+        except concurrent.futures.BrokenExecutor as error:
+            outer.set_exception(WorkerLost(str(error) or type(error).__name__))
+            return outer
+        outer.set_running_or_notify_cancel()
+        self._futures.add(inner)
+        inner.add_done_callback(lambda done: self._finish(done, outer))
+        return outer
+
+    def _submit(self, chunk: Chunk) -> Future[Any]:
+        if self._traits.shares_memory:
+            return self._executor.submit(_run_shared, self._request, chunk)
+        return self._executor.submit(
+            run_packed, self._function, chunk.pack(), chunk.first_index, chunk.stop_on_error
+        )
+
+    def _finish(self, inner: Future[Any], outer: Future[Any]) -> None:
+        self._futures.discard(inner)
+        if inner.cancelled():
+            outer.set_exception(WorkerLost("the executor cancelled the chunk"))
+            return
+        error = inner.exception()
+        if isinstance(error, concurrent.futures.BrokenExecutor):
+            outer.set_exception(WorkerLost(str(error) or type(error).__name__))
+        elif error is not None:
+            outer.set_exception(error)
+        else:
+            outer.set_result(inner.result())
+
+    def close(self, *, cancel: bool) -> None:
+        """Shut the executor down; with ``cancel``, queued chunks are dropped first."""
+        if cancel:
+            for future in tuple(self._futures):
+                future.cancel()
+        self._context.__exit__(None, None, None)
+
+
+def _run_shared(request: OpenRequest, chunk: Chunk) -> Outcome:
+    return run_chunk(request.function, request.items_of(chunk), stop_on_error=chunk.stop_on_error)
+
+
+__all__ = [
+    "CONTRACT_VERSION",
+    "Availability",
+    "Backend",
+    "BackendCosts",
+    "BackendUnavailable",
+    "Capacity",
+    "Chunk",
+    "ExecutorBackend",
+    "ExecutorSession",
+    "FunctionPayload",
+    "OpenRequest",
+    "Outcome",
+    "Packed",
+    "PackedOutcome",
+    "Session",
+    "TranslationUnsupported",
+    "Traits",
+    "WorkerLost",
+    "declared",
+    "fallback",
+    "process_pool_fallback",
+    "run_chunk",
+    "run_packed",
+]

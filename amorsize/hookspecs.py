@@ -1,0 +1,28 @@
+"""The hooks through which plugins add to amorsize."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from amorsize.backend import Backend
+
+ENTRY_POINT_GROUP = "amorsize"
+
+hookspec = pluggy.HookspecMarker("amorsize")
+hookimpl = pluggy.HookimplMarker("amorsize")
+
+
+@hookspec
+def amorsize_backends() -> Sequence[Backend]:  # type: ignore[empty-body]
+    """Backends this plugin offers. Must not import an engine."""
+
+
+@hookspec(firstresult=True)
+def amorsize_recognise(engine: Any) -> Backend | None:
+    """A backend bound to a live engine object (a client, an executor, a pool), or ``None`` if
+    the object is not one of this plugin's. Must not import an engine.
+    """

@@ -1,0 +1,177 @@
+"""What travels between processes: the function once per worker, items in, results out.
+
+The core pickles; engines only carry bytes. Large buffers (arrays of numpy) stay out of band
+(pickle protocol 5), so an engine that can move buffers without a copy does so. Unpickling
+happens only on what this process, or a worker it started, has written.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import pickle
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from amorsize.errors import FunctionNotLoaded, UnpicklableFunction, UnpicklableItem
+
+PROTOCOL = 5
+_REGISTER_LOCK = threading.Lock()
+_LOADED_LIMIT = 8
+_loaded: OrderedDict[str, Callable[[Any], Any]] = OrderedDict()
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A pickled object and its out-of-band buffers."""
+
+    data: bytes
+    """The pickle stream."""
+    buffers: tuple[Any, ...] = ()
+    """Buffers referred to by the stream: ``PickleBuffer`` when made, bytes-like when arrived."""
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the stream and the buffers together, in bytes."""
+        return len(self.data) + sum(memoryview(buffer).nbytes for buffer in self.buffers)
+
+    def unpack(self) -> Any:
+        """The object again. Buffers that arrived read-only are copied: a result must be as
+        writable as the one the plain loop would have made.
+        """
+        buffers = [
+            bytearray(buffer) if memoryview(buffer).readonly else buffer for buffer in self.buffers
+        ]
+        return pickle.loads(self.data, buffers=buffers)
+
+
+def pack(value: Any, *, by_value: bool = False) -> Packed:
+    """Pickle ``value``. ``by_value`` sends classes and functions of ``__main__`` whole, for a
+    reader that cannot import them.
+    """
+    if not by_value:
+        try:
+            return _dump(pickle.dumps, value)
+        except Exception:  # local classes, lambdas: cloudpickle knows more, or raises in turn
+            pass
+    import cloudpickle
+
+    return _dump(cloudpickle.dumps, value)
+
+
+def _dump(dumps: Callable[..., bytes], value: Any) -> Packed:
+    buffers: list[pickle.PickleBuffer] = []
+    data = dumps(value, protocol=PROTOCOL, buffer_callback=buffers.append)
+    # A buffer that is not contiguous cannot travel as raw bytes: let pickle copy those in band.
+    if any(not _is_contiguous(buffer) for buffer in buffers):
+        return Packed(dumps(value, protocol=PROTOCOL))
+    return Packed(data, tuple(buffers))
+
+
+def _is_contiguous(buffer: pickle.PickleBuffer) -> bool:
+    try:
+        buffer.raw()
+    except BufferError:
+        return False
+    return True
+
+
+def pack_items(items: Sequence[Any], indices: Iterable[int]) -> Packed:
+    """Pickle input items for a worker.
+
+    Raises:
+        UnpicklableItem: naming the first item that cannot travel.
+    """
+    try:
+        return pack(items, by_value=True)
+    except Exception as error:
+        for index, item in zip(indices, items, strict=False):
+            try:
+                pack(item, by_value=True)
+            except Exception as cause:
+                raise UnpicklableItem(index, item, cause) from cause
+        raise UnpicklableItem(next(iter(indices), 0), items, error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionPayload:
+    """A function ready to travel; loaded once in each process that receives it."""
+
+    digest: str
+    """Identifies the pickle stream."""
+    data: bytes
+    """The pickle stream, by value where the function cannot be imported elsewhere."""
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return len(self.data)
+
+    def load(self) -> Callable[[Any], Any]:
+        """The function; the same object each time within one process.
+
+        Raises:
+            FunctionNotLoaded: if this process cannot import what the function needs.
+        """
+        function = _loaded.get(self.digest)
+        if function is None:
+            try:
+                function = pickle.loads(self.data)
+            except Exception as error:
+                raise FunctionNotLoaded(f"{type(error).__name__}: {error}") from error
+            _loaded[self.digest] = function
+            while len(_loaded) > _LOADED_LIMIT:
+                _loaded.popitem(last=False)
+        return function
+
+
+def pack_function(function: Callable[[Any], Any]) -> FunctionPayload:
+    """Pickle a function with cloudpickle.
+
+    Raises:
+        UnpicklableFunction: if it, or something it captures, cannot be pickled.
+    """
+    import cloudpickle
+
+    module = _unimportable_module(function)
+    try:
+        with _REGISTER_LOCK:
+            if module is not None:
+                cloudpickle.register_pickle_by_value(module)
+            try:
+                data = cloudpickle.dumps(function, protocol=PROTOCOL)
+            finally:
+                if module is not None:
+                    cloudpickle.unregister_pickle_by_value(module)
+    except Exception as error:
+        raise UnpicklableFunction(function, error) from error
+    return FunctionPayload(hashlib.sha256(data).hexdigest(), data)
+
+
+def _unimportable_module(function: Any) -> Any:
+    """The function's module if a fresh process could not import it by name (a script loaded by
+    path, a test module): it must travel by value.
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__module__", None)
+    if not isinstance(name, str) or name == "__main__":  # cloudpickle handles __main__ itself
+        return None
+    module = sys.modules.get(name)
+    return None if module is None or _can_be_found(name) else module
+
+
+def _can_be_found(name: str) -> bool:
+    """Whether the import system finds a module by name, its entry in ``sys.modules`` aside."""
+    parent = name.rpartition(".")[0]
+    path = getattr(sys.modules.get(parent), "__path__", None) if parent else None
+    if parent and path is None:
+        return False
+    try:
+        return any(finder.find_spec(name, path) is not None for finder in sys.meta_path)
+    except Exception:  # a foreign finder may raise anything; by value is the safe answer
+        return False

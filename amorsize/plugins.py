@@ -1,0 +1,166 @@
+"""Finds backends: guarded discovery of plugins, lookup by name or live engine object."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import distributions
+from typing import Any
+
+import pluggy
+
+from amorsize import hookspecs
+from amorsize.backend import CONTRACT_VERSION, Backend
+from amorsize.errors import BackendNotFound, BackendUnavailable, PluginRejected
+
+_lock = threading.RLock()
+_registry: Registry | None = None
+
+
+@dataclass
+class Registry:
+    """The backends of all loaded plugins and the reasons why others are missing."""
+
+    manager: pluggy.PluginManager
+    backends: dict[str, Backend] = field(default_factory=dict)
+    """Backends by name."""
+    origins: dict[str, str] = field(default_factory=dict)
+    """Plugin that each backend comes from."""
+    errors: dict[str, Exception] = field(default_factory=dict)
+    """Plugins that could not be loaded, with the reason."""
+
+    def get(self, name: str) -> Backend:
+        """The backend of this name, usable or not.
+
+        Raises:
+            BackendNotFound: if there is none.
+        """
+        try:
+            return self.backends[name]
+        except KeyError:
+            raise self._not_found(name) from None
+
+    def resolve(self, wanted: Any) -> Backend:
+        """A usable backend for a name, a :class:`Backend` or a live engine object.
+
+        Raises:
+            BackendNotFound: if there is none.
+            BackendUnavailable: with the reason and the remedy, if it cannot be used now.
+        """
+        if isinstance(wanted, Backend):
+            backend: Backend = wanted
+        elif isinstance(wanted, str):
+            backend = self.get(wanted)
+        else:
+            recognised = self.manager.hook.amorsize_recognise(engine=wanted)
+            if recognised is None:
+                raise self._not_found(wanted)
+            backend = recognised
+        state = backend.availability()
+        if not state.usable:
+            raise BackendUnavailable(backend.name, state.reason, state.remedy)
+        return backend
+
+    def usable(self) -> list[Backend]:
+        """Backends that can be used now, simplest first."""
+        ready = [backend for backend in self.backends.values() if backend.availability().usable]
+        return sorted(ready, key=lambda backend: (backend.traits.rank, backend.name))
+
+    def add(self, plugin: Any, name: str) -> None:
+        """Register a plugin module or object and take over its backends.
+
+        Raises:
+            PluginRejected: if it breaks the contract or takes a name that is in use.
+        """
+        self.manager.register(plugin, name=name)
+        self._adopt(name)
+
+    def remove(self, name: str) -> None:
+        """Unregister a plugin and its backends."""
+        self.manager.unregister(name=name)
+        for backend in [b for b, origin in self.origins.items() if origin == name]:
+            del self.backends[backend], self.origins[backend]
+
+    def _adopt(self, name: str) -> None:
+        try:
+            self.manager.check_pending()  # a misspelt hook name is an error, not silence
+            offered = self._offered_by(name)
+            for backend in offered:
+                self._check(backend)
+        except Exception as error:
+            self.manager.unregister(name=name)
+            raise PluginRejected(f"plugin {name!r}: {error}") from error
+        for backend in offered:
+            self.backends[backend.name] = backend
+            self.origins[backend.name] = name
+
+    def _offered_by(self, name: str) -> list[Backend]:
+        plugin = self.manager.get_plugin(name)
+        caller = self.manager.subset_hook_caller(
+            "amorsize_backends",
+            [other for _, other in self.manager.list_name_plugin() if other is not plugin],
+        )
+        return [backend for offered in caller() for backend in offered]
+
+    def _check(self, backend: Any) -> None:
+        if not isinstance(backend, Backend):
+            raise TypeError(f"{backend!r} is not a Backend")
+        if backend.contract_version != CONTRACT_VERSION:
+            raise ValueError(
+                f"backend {backend.name!r} is written for contract version "
+                f"{backend.contract_version}, this amorsize has {CONTRACT_VERSION}"
+            )
+        if backend.name in self.backends:
+            raise ValueError(
+                f"the backend name {backend.name!r} is taken by plugin "
+                f"{self.origins[backend.name]!r}"
+            )
+
+    def _not_found(self, wanted: Any) -> BackendNotFound:
+        failures = [f"{name}: {error}" for name, error in self.errors.items()]
+        return BackendNotFound(wanted, sorted(self.backends), failures)
+
+
+def registry() -> Registry:
+    """The registry of this process; plugins are discovered on first use."""
+    global _registry
+    with _lock:
+        if _registry is None:
+            _registry = _discover()
+        return _registry
+
+
+def _discover() -> Registry:
+    manager = pluggy.PluginManager("amorsize")
+    manager.add_hookspecs(hookspecs)
+    found = Registry(manager)
+    for name, values in _entry_points():
+        try:
+            if len(values) > 1:
+                raise PluginRejected(f"several plugins are called {name!r}: {sorted(values)}")
+            manager.load_setuptools_entrypoints(hookspecs.ENTRY_POINT_GROUP, name=name)
+            if manager.has_plugin(name):
+                found._adopt(name)
+        except Exception as error:  # a plugin may raise anything while it is imported
+            manager.set_blocked(name)
+            found.errors[name] = error
+    return found
+
+
+def _entry_points() -> Iterator[tuple[str, set[str]]]:
+    """Names of the plugins with what they point to, each distribution asked by itself: a merged
+    view lets a stale metadata folder hide ours. ``AMORSIZE_PLUGINS`` (comma-separated names)
+    restricts them.
+    """
+    wanted = os.environ.get("AMORSIZE_PLUGINS")
+    allowed = None if wanted is None else {name.strip() for name in wanted.split(",")}
+    targets: dict[str, set[str]] = {}
+    for distribution in distributions():
+        for point in distribution.entry_points:
+            if point.group == hookspecs.ENTRY_POINT_GROUP:
+                targets.setdefault(point.name, set()).add(point.value)
+    for name, values in sorted(targets.items()):
+        if allowed is None or name in allowed:
+            yield name, values

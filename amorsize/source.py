@@ -1,0 +1,169 @@
+"""The user's data as the rest of amorsize sees it: random access by index, or a stream.
+
+Only data whose ``data[i]`` is known to be what the plain loop would meet is indexed; everything
+else is iterated from the front, exactly once, as ``[fn(x) for x in data]`` would.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from amorsize.errors import NotIterable
+
+Span = tuple[int, int]
+"""A half-open range ``(start, stop)`` of item positions in the data."""
+
+_SLICEABLE = (list, tuple, range, str, bytes, bytearray, memoryview)
+_SNAPSHOT = (set, frozenset, dict, deque, type({}.keys()), type({}.values()), type({}.items()))
+
+
+class IndexedSource(ABC):
+    """Data with random access; may be read in any order, also by forked workers."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+        self.length: int = len(data)
+
+    @abstractmethod
+    def items(self, start: int, stop: int) -> Iterable[Any]:
+        """The items at positions ``start`` to ``stop`` (exclusive), in order."""
+
+    def item(self, index: int) -> Any:
+        """The item at one position."""
+        return next(iter(self.items(index, index + 1)))
+
+    def spans(self, spans: Iterable[Span]) -> list[Any]:
+        """The items of several spans as one list."""
+        items: list[Any] = []
+        for start, stop in spans:
+            items.extend(self.items(start, stop))
+        return items
+
+
+class _Sliceable(IndexedSource):
+    def items(self, start: int, stop: int) -> Iterable[Any]:
+        part: Iterable[Any] = self.data[start:stop]
+        return part
+
+    def item(self, index: int) -> Any:
+        return self.data[index]
+
+
+class _Series(IndexedSource):
+    """A pandas Series: its iteration yields Python scalars, its indexing numpy ones."""
+
+    def items(self, start: int, stop: int) -> Iterable[Any]:
+        part: Iterable[Any] = self.data.iloc[start:stop]
+        return part
+
+
+class _UserSequence(IndexedSource):
+    def items(self, start: int, stop: int) -> Iterable[Any]:
+        return map(self.data.__getitem__, range(start, stop))
+
+    def item(self, index: int) -> Any:
+        return self.data[index]
+
+
+class StreamSource:
+    """Data that can only be read from the front.
+
+    ``length`` is the number of items where the data tells it, else ``None``. An exception of
+    the iterator is kept until the items before it have been taken, then raised.
+    """
+
+    def __init__(self, data: Iterable[Any]) -> None:
+        try:
+            self._iterator: Iterator[Any] = iter(data)
+        except TypeError as error:
+            raise NotIterable(data) from error
+        self.length = _length_of(data)
+        self.taken = 0
+        """How many items have been read so far."""
+        self.exhausted = False
+        """Whether the iterator has ended (or failed)."""
+        self._failure: BaseException | None = None
+
+    def take(self, count: int) -> list[Any]:
+        """The next ``count`` items, fewer at the end; raises what the iterator raises, after
+        the items before its failure have been handed out.
+        """
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        if self.exhausted:
+            return []
+        items: list[Any] = []
+        try:
+            items.extend(islice(self._iterator, count))
+        except BaseException as error:
+            self.exhausted = True
+            if not items:
+                raise
+            self._failure = error
+        else:
+            self.exhausted = len(items) < count
+        self.taken += len(items)
+        return items
+
+
+Source = IndexedSource | StreamSource
+
+
+def source_of(data: Any) -> Source:
+    """Wrap the user's data.
+
+    Lists, tuples, ranges, strings, bytes, arrays of numpy, Series of pandas and well-behaved
+    ``collections.abc.Sequence`` classes are indexed. Built-in sets, dicts, their views and
+    deques are copied into a list first, which costs one pointer an item. Everything else is a
+    stream.
+
+    Raises:
+        NotIterable: if ``data`` is not iterable.
+    """
+    if isinstance(data, _SLICEABLE) and _iterates_as_builtin(data):
+        return _Sliceable(data)
+    if _is_numpy_array(data):
+        return _Sliceable(data)
+    if type(data).__module__.startswith("pandas.") and type(data).__name__ == "Series":
+        return _Series(data)
+    if isinstance(data, _SNAPSHOT) and _iterates_as_builtin(data):
+        return _Sliceable(list(data))
+    if isinstance(data, Sequence) and type(data).__iter__ is Sequence.__iter__:
+        return _UserSequence(data)
+    return StreamSource(data)
+
+
+def _iterates_as_builtin(data: Any) -> bool:
+    """Whether a subclass left iteration and indexing as its built-in base defines them."""
+    kind = type(data)
+    if isinstance(data, memoryview):
+        return data.ndim == 1
+    base = next(b for b in (*_SLICEABLE, *_SNAPSHOT) if isinstance(data, b))
+    same_items = getattr(kind, "__getitem__", None) is getattr(base, "__getitem__", None)
+    return kind.__iter__ is base.__iter__ and same_items and kind.__len__ is base.__len__
+
+
+def _is_numpy_array(data: Any) -> bool:
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return False
+    return type(data) in (numpy.ndarray, numpy.memmap) and data.ndim >= 1
+
+
+def _length_of(data: Any) -> int | None:
+    """The number of items if it can be known without reading any; an honest ``len`` only."""
+    try:
+        return len(data)
+    except Exception:  # a user's __len__ may raise anything
+        pass
+    if type(data).__module__ == "builtins":  # iterators of lists, ranges, zip(...) of no hint
+        hint = operator.length_hint(data, -1)
+        return hint if hint >= 0 else None
+    return None

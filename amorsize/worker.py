@@ -1,0 +1,256 @@
+"""The few lines that run next to the user's function, the same on every engine."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from amorsize.errors import RemoteTraceback, UnpicklableResult, shorten
+from amorsize.packing import FunctionPayload, Packed, pack
+
+_host: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception that an item raised."""
+
+    position: int
+    """Position of the item within its chunk, from 0."""
+    exception: BaseException
+    """The user's exception; in another process, rebuilt there with the traceback as cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkTimes:
+    """What a worker measured of one chunk."""
+
+    wall_s: float
+    """Seconds the items took, without packing or travelling."""
+    cpu_s: float
+    """CPU seconds the items took in the worker's thread (threads) or process (others)."""
+    pack_s: float
+    """Seconds spent unpacking items and packing results in the worker."""
+    started_s: float
+    """``time.monotonic()`` of the worker's host when the first item began, in seconds."""
+    worker: str
+    """``host:pid`` of the process, with the thread's name where a process has several."""
+    peak_rss_bytes: int
+    """The process's largest resident size so far, in bytes; 0 where the system does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a chunk."""
+
+    values: list[Any]
+    """Results in order. With ``stop_on_error`` they end before the failing item; otherwise a
+    failing item's place holds ``None``."""
+    failures: tuple[Failure, ...]
+    """Failures in order of position."""
+    times: ChunkTimes
+    """The worker's own measurements."""
+    nbytes: int = 0
+    """Bytes the results took on their way; 0 if they did not travel."""
+
+    def unpack(self) -> Outcome:
+        """The outcome itself: it is in this process already."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class PackedOutcome:
+    """An :class:`Outcome` on its way between processes. One opaque object per chunk: an engine
+    that would walk a list item by item must not see one.
+    """
+
+    values: Packed
+    failures: bytes
+    times: ChunkTimes
+
+    def unpack(self) -> Outcome:
+        """The outcome, with the user's exceptions rebuilt."""
+        failures = tuple(pickle.loads(self.failures)) if self.failures else ()  # noqa: S301
+        return Outcome(self.values.unpack(), failures, self.times, self.values.nbytes)
+
+
+def run_items(
+    function: Callable[[Any], Any], items: Iterable[Any], *, stop_on_error: bool = True
+) -> tuple[list[Any], list[tuple[int, BaseException]]]:
+    """Apply ``function`` to each item; exceptions are returned with their position, whatever
+    their class, so that one item never costs the results of the others.
+    """
+    values: list[Any] = []
+    failures: list[tuple[int, BaseException]] = []
+    append = values.append
+    for item in items:
+        try:
+            append(function(item))
+        except BaseException as error:
+            failures.append((len(values), error))
+            if stop_on_error:
+                break
+            append(None)
+    return values, failures
+
+
+def run_chunk(
+    function: Callable[[Any], Any], items: Iterable[Any], *, stop_on_error: bool = True
+) -> Outcome:
+    """Run a chunk in this process and thread, for engines that share the caller's memory."""
+    started, wall, cpu = time.monotonic(), time.perf_counter(), time.thread_time()
+    values, failures = run_items(function, items, stop_on_error=stop_on_error)
+    wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
+    name = f"{worker_name()}/{threading.current_thread().name}"
+    times = ChunkTimes(wall, cpu, 0.0, started, name, 0)
+    return Outcome(values, tuple(Failure(p, e) for p, e in failures), times)
+
+
+def run_packed(
+    function: FunctionPayload | Callable[[Any], Any],
+    items: Packed | Sequence[Any],
+    first_index: int = 0,
+    stop_on_error: bool = True,
+) -> PackedOutcome:
+    """Run a chunk in another process than the caller's; never raises for what an item does.
+
+    ``function`` and ``items`` are unpacked here if they travelled packed. ``first_index`` is
+    the position of the chunk's first item in the data, for messages.
+
+    Raises:
+        FunctionNotLoaded: if the function or the items cannot be rebuilt here.
+    """
+    unpacking = time.perf_counter()
+    call = function.load() if isinstance(function, FunctionPayload) else function
+    inputs = _unpack_items(items) if isinstance(items, Packed) else items
+    started, wall, cpu = time.monotonic(), time.perf_counter(), time.process_time()
+    unpacking = wall - unpacking
+    values, failures = run_items(call, inputs, stop_on_error=stop_on_error)
+    ended = time.perf_counter()
+    cpu = time.process_time() - cpu
+    packed_values, packed_failures = _pack_results(values, failures, first_index, stop_on_error)
+    packing = time.perf_counter() - ended
+    times = ChunkTimes(
+        ended - wall, cpu, unpacking + packing, started, worker_name(), _peak_rss_bytes()
+    )
+    return PackedOutcome(packed_values, packed_failures, times)
+
+
+def _unpack_items(items: Packed) -> Sequence[Any]:
+    from amorsize.errors import FunctionNotLoaded
+
+    try:
+        unpacked: Sequence[Any] = items.unpack()
+    except Exception as error:
+        raise FunctionNotLoaded(f"{type(error).__name__}: {error}") from error
+    return unpacked
+
+
+def _pack_results(
+    values: list[Any],
+    failures: list[tuple[int, BaseException]],
+    first_index: int,
+    stop_on_error: bool,
+) -> tuple[Packed, bytes]:
+    try:
+        packed = pack(values)
+    except Exception:  # whatever a user's __reduce__ raises: find the item it belongs to
+        values, failures = _without_unpicklable(values, failures, first_index, stop_on_error)
+        packed = pack(values)
+    if not failures:
+        return packed, b""
+    carried = [Failure(position, _portable(error)) for position, error in failures]
+    return packed, pack(carried).data
+
+
+def _without_unpicklable(
+    values: list[Any],
+    failures: list[tuple[int, BaseException]],
+    first_index: int,
+    stop_on_error: bool,
+) -> tuple[list[Any], list[tuple[int, BaseException]]]:
+    """Replace each result that cannot be pickled by an error that names its item."""
+    kept: list[Any] = []
+    refused: list[tuple[int, BaseException]] = []
+    for position, value in enumerate(values):
+        try:
+            pack(value)
+            kept.append(value)
+        except Exception as error:
+            cause = f"{type(error).__name__}: {error}"
+            index = first_index + position
+            refused.append((position, UnpicklableResult(index, shorten(value), cause)))
+            if stop_on_error:
+                return kept, refused
+            kept.append(None)
+    return kept, sorted(failures + refused, key=lambda failure: failure[0])
+
+
+def _portable(error: BaseException) -> BaseException:
+    """The exception in a form that survives the journey: of the same type, its traceback as
+    text in ``__cause__``. What cannot be rebuilt becomes an error that says what it was.
+    """
+    text = "".join(traceback.format_exception(error))
+    try:
+        rebuilt = pickle.loads(pack(error).data)  # noqa: S301
+        if type(rebuilt) is not type(error):
+            raise TypeError(f"pickles as {type(rebuilt).__name__}")
+    except Exception as cause:
+        rebuilt = UnpicklableError(type(error).__qualname__, shorten(error), str(cause))
+    return Carried(rebuilt, text, tuple(getattr(error, "__notes__", ())))
+
+
+class UnpicklableError(Exception):
+    """Stands for a user's exception that cannot be pickled; the cause holds its traceback."""
+
+    def __init__(self, kind: str, description: str, why: str) -> None:
+        self.kind, self.description, self.why = kind, description, why
+        super().__init__(f"{description} (an exception of type {kind} that cannot travel: {why})")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.kind, self.description, self.why)
+
+
+class Carried(Exception):
+    """An exception in transit; becomes the exception itself when it is unpickled."""
+
+    def __init__(self, exception: BaseException, text: str, notes: tuple[str, ...]) -> None:
+        super().__init__(text)
+        self.exception, self.text, self.notes = exception, text, notes
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _arrive, (pack(self.exception).data, self.text, self.notes)
+
+
+def _arrive(data: bytes, text: str, notes: tuple[str, ...]) -> BaseException:
+    exception: BaseException = pickle.loads(data)  # noqa: S301
+    exception.__cause__ = RemoteTraceback(text)
+    for note in notes:
+        if note not in getattr(exception, "__notes__", ()):
+            exception.add_note(note)
+    return exception
+
+
+def worker_name() -> str:
+    """``host:pid`` of this process."""
+    global _host
+    if _host is None:
+        _host = socket.gethostname()
+    return f"{_host}:{os.getpid()}"
+
+
+def _peak_rss_bytes() -> int:
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
