@@ -1,0 +1,174 @@
+"""How busy the machine is with other work now; a busy core is one that a worker will not get."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from amorsize.probes.cores import allowed_cpus, logical_cores
+from amorsize.probes.facts import Fact
+from amorsize.probes.host import Host
+from amorsize.probes.parse import whole
+
+# /proc/stat counts in ticks of 10 ms: over less than this the rounding is the result.
+MIN_WINDOW_S = 0.1
+
+# A window that began long ago says nothing about now.
+MAX_WINDOW_S = 60.0
+
+
+@dataclass(frozen=True)
+class Contention:
+    """The load by others, on the CPUs this process may use."""
+
+    load1: float | None
+    """Load average over one minute, tasks, of the whole host; this process counts too."""
+
+    load5: float | None
+    """Load average over five minutes."""
+
+    load15: float | None
+    """Load average over fifteen minutes."""
+
+    steal: float | None
+    """Fraction (0-1) of CPU time that the hypervisor withheld during the window."""
+
+    foreign_cores: float
+    """Cores among this process's that others keep busy."""
+
+    window_s: float | None
+    """Seconds over which ``steal`` and ``foreign_cores`` were measured.
+
+    ``None`` when there was no earlier reading to compare with: then ``foreign_cores`` is
+    estimated from the load average and the tasks running at this instant.
+    """
+
+    facts: tuple[Fact, ...] = ()
+    """The same numbers with their sources."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the contention as plain data for JSON."""
+        return {
+            "load1": self.load1,
+            "load5": self.load5,
+            "load15": self.load15,
+            "steal": self.steal,
+            "foreign_cores": self.foreign_cores,
+            "window_s": self.window_s,
+            "facts": [fact.to_dict() for fact in self.facts],
+        }
+
+
+@dataclass(frozen=True)
+class Sample:
+    """CPU time counted up to one moment."""
+
+    at_s: float
+    """Clock in seconds."""
+
+    busy_s: float
+    """CPU seconds spent on the allowed CPUs by anyone, without steal."""
+
+    steal_s: float
+    """CPU seconds withheld by the hypervisor on the allowed CPUs."""
+
+    own_s: float
+    """CPU seconds of this process and its reaped children."""
+
+    cpus: int
+    """CPUs counted."""
+
+
+def contention(
+    host: Host, before: Sample | None = None, clock: Callable[[], float] = time.monotonic
+) -> tuple[Contention, Sample | None]:
+    """Return the contention since the reading ``before``, and the present reading.
+
+    Two readings some time apart measure what others used in between; one alone cannot, and
+    waiting for a second one would cost more than planning itself.
+    """
+    loads = _loads(host)
+    now = sample(host, clock)
+    facts = [
+        Fact(f"load-{minutes}min", load, "tasks", _LOAD_SOURCE, limiting=False)
+        for minutes, load in zip((1, 5, 15), loads or (), strict=False)
+    ]
+    window = now.at_s - before.at_s if now is not None and before is not None else 0.0
+    steal: float | None = None
+    if now is not None and before is not None and MIN_WINDOW_S <= window <= MAX_WINDOW_S:
+        foreign, steal = _between(before, now, window)
+        note = f"used by others during the last {window:.2g} s"
+        facts.append(Fact("steal", steal, "fraction", "/proc/stat", note, limiting=False))
+        facts.append(Fact("foreign", foreign, "cores", "/proc/stat", note, limiting=False))
+    else:
+        window = 0.0
+        foreign = _estimated(host, loads)
+        note = "estimated from the load average and the tasks running now"
+        facts.append(Fact("foreign", foreign, "cores", _LOAD_SOURCE, note, limiting=False))
+    load1, load5, load15 = loads or (None, None, None)
+    found = Contention(load1, load5, load15, steal, foreign, window or None, tuple(facts))
+    return found, now
+
+
+_LOAD_SOURCE = "/proc/loadavg or os.getloadavg()"
+
+
+def sample(host: Host, clock: Callable[[], float] = time.monotonic) -> Sample | None:
+    """Read the CPU time counters of the allowed CPUs; ``None`` where there is no /proc/stat."""
+    if not host.linux:
+        return None
+    allowed = allowed_cpus(host)
+    tick = 1.0 / max(1, host.system.clock_ticks())
+    busy = steal = counted = 0
+    for line in (host.read("/proc/stat") or "").splitlines():
+        name, *words = line.split() or [""]
+        cpu = whole(name[3:]) if name.startswith("cpu") else None
+        if cpu is None or (allowed is not None and cpu not in allowed):
+            continue
+        ticks = [whole(word) or 0 for word in words[:8]]
+        if len(ticks) < 8:
+            continue
+        # user nice system idle iowait irq softirq steal; guest time is part of user.
+        busy += sum(ticks[:3]) + sum(ticks[5:7])
+        steal += ticks[7]
+        counted += 1
+    if not counted:
+        return None
+    return Sample(clock(), busy * tick, steal * tick, host.system.cpu_seconds(), counted)
+
+
+def _between(before: Sample, now: Sample, window: float) -> tuple[float, float]:
+    others = (now.busy_s - before.busy_s) - (now.own_s - before.own_s)
+    stolen = max(0.0, now.steal_s - before.steal_s)
+    cpus = max(1, now.cpus)
+    foreign = min(max(0.0, others / window), float(cpus))
+    return foreign, min(1.0, stolen / window / cpus)
+
+
+def _loads(host: Host) -> tuple[float, float, float] | None:
+    words = (host.read("/proc/loadavg") or "").split()[:3] if host.linux else []
+    try:
+        one, five, fifteen = (float(word) for word in words)
+    except ValueError:
+        return host.system.loadavg()
+    if not all(0 <= load < 1e9 for load in (one, five, fifteen)):
+        return None
+    return one, five, fifteen
+
+
+def _estimated(host: Host, loads: tuple[float, float, float] | None) -> float:
+    """Return the smaller of the load average and the other tasks running at this instant.
+
+    Either alone misleads: the average remembers this program's own last run for minutes,
+    and one instant may catch a task that runs for a millisecond.
+    """
+    if loads is None:
+        return 0.0
+    words = (host.read("/proc/loadavg") or "").split() if host.linux else []
+    running = whole(words[3].partition("/")[0]) if len(words) > 3 else None
+    busy = loads[0] if running is None else min(loads[0], max(0, running - 1))
+    logical = logical_cores(host).value
+    allowed = allowed_cpus(host)
+    share = min(1.0, len(allowed) / logical) if allowed else 1.0
+    return min(busy, logical) * share

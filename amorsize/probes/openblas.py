@@ -1,0 +1,190 @@
+"""Which native threads belong to an OpenBLAS pool, the one pool known to survive a fork.
+
+OpenBLAS built with POSIX threads (the one in numpy's and scipy's wheels is) registers fork
+handlers: before a fork they finish and join the pool's threads, and parent and child each
+start new ones when they next need them. So its threads are no hazard. OpenMP runtimes do not
+do so: a child that enters a parallel region after its parent used GNU's libgomp hangs.
+
+Linux does not say which library started a thread, but it says what an idle thread waits for.
+OpenBLAS keeps its condition variables in its own static data: a thread that waits on a futex
+inside the library's mapping is one of the pool, whatever its name and number.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from amorsize.probes.host import Host
+
+# Runtimes whose threads spin for a while like OpenBLAS's, and cannot be told from them then.
+_OTHER_POOLS = ("libgomp", "libiomp", "libomp", "libtbb", "libmkl", "libblis", "libtorch", "jaxlib")
+
+# Names of the functions in plain builds, in builds with 64-bit integers, and in wheels.
+_PREFIXES = ("scipy_openblas_", "openblas_")
+_SUFFIXES = ("64_", "")
+
+_PTHREADS = 1  # what openblas_get_parallel() returns for a pool of POSIX threads
+
+Span = tuple[int, int]
+
+
+class Pools:
+    """The OpenBLAS libraries mapped into this process."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.spans: dict[str, Span] = {}
+        """Address range of each library by its file, static data included."""
+        self.others = False
+        """Whether another runtime with a pool of threads is loaded."""
+        for line in (host.read("/proc/self/maps") or "").splitlines():
+            bounds, _, rest = line.partition(" ")
+            path = rest[rest.find("/") :] if "/" in rest else ""
+            base = path.rpartition("/")[2]
+            if "openblas" in base and path not in self.spans:
+                low = _address(bounds.partition("-")[0])
+                self.spans[path] = (low, low + _memory_size(host, path))
+            self.others = self.others or base.startswith(_OTHER_POOLS)
+
+    def unexplained(self, tids: Iterable[str]) -> list[str]:
+        """Return the threads that are not known to belong to one of the pools."""
+        if not self.spans:
+            return list(tids)
+        foreign: list[str] = []
+        busy: list[str] = []
+        known = 0
+        for tid in tids:
+            state = self._host.read(f"/proc/self/task/{tid}/syscall")
+            if state is None:  # the thread has ended meanwhile, or the file is withheld
+                foreign += [tid] if tid in self._host.entries("/proc/self/task") else []
+            elif state.startswith("running") or _yielding(state):
+                busy.append(tid)
+            elif self._waits_inside(state):
+                known += 1
+            else:
+                foreign.append(tid)
+        if busy and (self.others or known + len(busy) > self._capacity()):
+            foreign += busy
+        return foreign
+
+    def _waits_inside(self, state: str) -> bool:
+        """Return whether the first argument of the system call lies in a library's data."""
+        words = state.split()
+        try:
+            address = int(words[1], 16)
+        except (IndexError, ValueError):
+            return False
+        return any(low <= address < high for low, high in self.spans.values())
+
+    def _capacity(self) -> int:
+        """Return the most threads the pools can have, the callers' own not counted."""
+        return sum(_pool_threads(path) for path in self.spans)
+
+
+def _address(text: str) -> int:
+    try:
+        return int(text, 16)
+    except ValueError:
+        return 0
+
+
+def _memory_size(host: Host, path: str) -> int:
+    """Return the bytes of address space that the ELF file's segments take when loaded.
+
+    Its zero-initialised data is anonymous memory in the process's map, where neighbours run
+    together; only the file tells where it ends.
+    """
+    try:
+        with open(host.root + path, "rb") as file:
+            head = file.read(64)
+            if head[:5] != b"\x7fELF\x02" or head[5] != 1:
+                return 0  # neither 64 bits nor little-endian: threads stay unrecognised
+            offset, entry, count = (*_at(head, 32, "Q"), *_at(head, 54, "HH"))
+            file.seek(offset)
+            table = file.read(entry * count)
+        ends = [
+            sum(_at(table, index * entry + 16, "Q") + _at(table, index * entry + 40, "Q"))
+            for index in range(count)
+            if _at(table, index * entry, "I")[0] == 1  # PT_LOAD: address + size in memory
+        ]
+    except (OSError, struct.error):
+        return 0
+    return max(ends, default=0)
+
+
+def _at(data: bytes, offset: int, code: str) -> tuple[int, ...]:
+    return struct.unpack_from(f"<{code}", data, offset)
+
+
+# Threads of the pool spin on sched_yield for some 25 ms after a computation, then sleep.
+_SCHED_YIELD = {"x86_64": "24", "aarch64": "124", "riscv64": "124"}
+
+
+def _yielding(state: str) -> bool:
+    number = _SCHED_YIELD.get(os.uname().machine)
+    return number is not None and state.split(" ", 1)[0] == number
+
+
+_threads_of: dict[str, tuple[Any, Any]] = {}
+
+
+def _pool_threads(path: str) -> int:
+    """Return the most threads the pool of one library can have."""
+    if path not in _threads_of:
+        _threads_of[path] = _functions(path)
+    count, processors = _threads_of[path]
+    if count is None:
+        return 0
+    # The pool is created for every processor and never shrinks when fewer are asked for.
+    return max(0, max(int(count()), int(processors()) if processors else 0) - 1)
+
+
+def _functions(path: str) -> tuple[Any, Any]:
+    """Return the functions that tell the sizes of a pool of POSIX threads."""
+    try:
+        import ctypes
+
+        library = ctypes.CDLL(path, mode=getattr(os, "RTLD_NOLOAD", 0))
+    except (ImportError, OSError):
+        return None, None
+    parallel = _function(library, "get_parallel")
+    if parallel is None or int(parallel()) != _PTHREADS:
+        return None, None  # with OpenMP the threads are the runtime's, which no handler joins
+    return _function(library, "get_num_threads"), _function(library, "get_num_procs")
+
+
+def _function(library: Any, name: str) -> Any:
+    for prefix in _PREFIXES:
+        for suffix in _SUFFIXES:
+            found = getattr(library, f"{prefix}{name}{suffix}", None)
+            if found is not None:
+                return found
+    return None
+
+
+class Recogniser:
+    """Tells foreign threads from pool threads, and remembers those it recognised.
+
+    A thread's number is reused only after all others have been, so a remembered number that
+    has been present ever since belongs to the same thread.
+    """
+
+    def __init__(self) -> None:
+        self._known: frozenset[str] = frozenset()
+        self._pid = os.getpid()
+
+    def foreign(self, tids: Iterable[str], host: Host) -> list[str]:
+        """Return the threads among ``tids`` that are no idle or spinning pool threads."""
+        if self._pid != os.getpid():
+            self._known, self._pid = frozenset(), os.getpid()
+        present = frozenset(tids)
+        fresh = present - self._known
+        if fresh and not sys.platform.startswith("linux"):
+            return sorted(fresh)
+        foreign = Pools(host).unexplained(sorted(fresh)) if fresh else []
+        self._known = present - frozenset(foreign)
+        return foreign
