@@ -7,6 +7,8 @@ loaded already.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from amorsize.probes.contention import Contention
 from amorsize.probes.facts import Fact
 from amorsize.probes.forking import (
@@ -20,6 +22,10 @@ from amorsize.probes.limits import Limits, limits
 from amorsize.probes.nesting import nested_share
 from amorsize.probes.system import System
 
+if TYPE_CHECKING:
+    from amorsize.probes.bandwidth import Bandwidth
+    from amorsize.probes.layout import Topology
+
 __all__ = [
     "Contention",
     "Fact",
@@ -30,6 +36,22 @@ __all__ = [
     "default_start_method",
     "fork_safety",
     "limits",
+    "memory_bandwidth",
     "nested_share",
     "start_methods",
+    "topology",
 ]
+
+
+def topology(host: Host | None = None) -> Topology:
+    """Return sockets, NUMA nodes, caches, shared cores and core kinds of the host."""
+    from amorsize.probes.layout import read_topology  # few programs ask
+
+    return read_topology(host)
+
+
+def memory_bandwidth(*, refresh: bool = False) -> Bandwidth | None:
+    """Return the memory bandwidth: measured on the first call, in 0.1-0.3 s, then remembered."""
+    from amorsize.probes import bandwidth  # few programs ask
+
+    return bandwidth.memory_bandwidth(refresh=refresh)

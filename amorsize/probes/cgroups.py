@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from amorsize.probes.facts import Fact
 from amorsize.probes.host import Host
@@ -16,15 +15,15 @@ from amorsize.probes.parse import byte_limit, cpu_list, table, whole
 _MIN_QUOTA_US = 1_000
 _MAX_PERIOD_US = 1_000_000
 
-_OCTAL = re.compile(r"\\([0-7]{3})")
+# Blanks, tabs, newlines and backslashes in mountinfo; the backslash last.
+_ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\"))
 _CONTROLLERS = ("cpu", "cpuset", "memory")
 
 # Depth is bounded by the kernel only through the path length; a loop here needs its own end.
 _MAX_DEPTH = 256
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """One control group directory that governs this process."""
 
     version: int
@@ -34,8 +33,7 @@ class Group:
     """Directory of its control files."""
 
 
-@dataclass(frozen=True)
-class Mount:
+class Mount(NamedTuple):
     """A mounted control group hierarchy."""
 
     version: int
@@ -198,8 +196,11 @@ def _mount(line: str) -> Mount | None:
 
 
 def _plain(text: str) -> str:
-    """Undo the octal escapes of blanks and backslashes in mountinfo."""
-    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
+    """Undo the octal escapes of mountinfo."""
+    if "\\" in text:
+        for escape, character in _ESCAPES:
+            text = text.replace(escape, character)
+    return text
 
 
 def _usual_mounts(host: Host) -> list[Mount]:

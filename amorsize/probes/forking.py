@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from amorsize.probes.host import Host
-from amorsize.probes.openblas import Recogniser
 
 # forkserver needs sockets that pass descriptors, which every supported POSIX system has.
 _POSIX = ("fork", "spawn", "forkserver")
@@ -86,7 +85,9 @@ def _threads(host: Host) -> ForkSafety:
     if not tids:
         return ForkSafety(False, "native threads cannot be counted without /proc")
     others = [tid for tid in tids if tid != str(own)]
-    foreign = _recogniser.foreign(others, host)
+    from amorsize.probes import openblas  # needed by processes with native threads only
+
+    foreign = openblas.recogniser.foreign(others, host)
     if foreign:
         count = _count(len(foreign), "native thread")
         return ForkSafety(False, f"{count} alive: {_names(host, foreign)}")
@@ -101,9 +102,6 @@ def _count(number: int, what: str) -> str:
 def _names(host: Host, tids: list[str]) -> str:
     names = sorted({(host.read(f"/proc/self/task/{tid}/comm") or "?").strip() for tid in tids})
     return ", ".join(names[:4])
-
-
-_recogniser = Recogniser()
 
 
 def _initialised_device(modules: Mapping[str, ModuleType]) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from amorsize.probes.system import System
 
@@ -12,7 +11,6 @@ from amorsize.probes.system import System
 _MAX_BYTES = 4 << 20
 
 
-@dataclass(frozen=True)
 class Host:
     """One machine as the probes see it, real or recorded.
 
@@ -20,17 +18,21 @@ class Host:
     other fields recorded answers.
     """
 
-    root: str = ""
-    """Directory before every path; empty for the running system."""
-
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    """Environment variables."""
-
-    pid: int | None = None
-    """The process looked at; ``None`` is this one."""
-
-    system: System = field(default_factory=System)
-    """Calls of the operating system."""
+    def __init__(
+        self,
+        root: str = "",
+        environ: Mapping[str, str] | None = None,
+        pid: int | None = None,
+        system: System | None = None,
+    ) -> None:
+        self.root = root
+        """Directory before every path; empty for the running system."""
+        self.environ: Mapping[str, str] = os.environ if environ is None else environ
+        """Environment variables."""
+        self.pid = pid
+        """The process looked at; ``None`` is this one."""
+        self.system = system or System()
+        """Calls of the operating system."""
 
     @property
     def proc(self) -> str:

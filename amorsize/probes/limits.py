@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from amorsize.probes import contention as load
 from amorsize.probes.cores import core_facts, physical_cores, workers_for
@@ -76,8 +77,7 @@ class Limits:
         }
 
 
-@dataclass(frozen=True)
-class Processor:
+class Processor(NamedTuple):
     """The facts about the CPUs, which are read once."""
 
     limits: tuple[Fact, ...]

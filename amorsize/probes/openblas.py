@@ -16,7 +16,6 @@ import os
 import struct
 import sys
 from collections.abc import Iterable
-from typing import Any
 
 from amorsize.probes.host import Host
 
@@ -129,41 +128,52 @@ def _yielding(state: str) -> bool:
     return number is not None and state.split(" ", 1)[0] == number
 
 
-_threads_of: dict[str, tuple[Any, Any]] = {}
-
-
 def _pool_threads(path: str) -> int:
-    """Return the most threads the pool of one library can have."""
-    if path not in _threads_of:
-        _threads_of[path] = _functions(path)
-    count, processors = _threads_of[path]
-    if count is None:
-        return 0
+    """Return the most threads the pool of one library can have, its callers not counted."""
+    library = _library(path)
+    if _call(library, "get_parallel") != _PTHREADS:
+        return 0  # with OpenMP the threads are the runtime's, which no handler joins
     # The pool is created for every processor and never shrinks when fewer are asked for.
-    return max(0, max(int(count()), int(processors()) if processors else 0) - 1)
+    sizes = (_call(library, "get_num_threads"), _call(library, "get_num_procs"))
+    return max(0, max(size or 0 for size in sizes) - 1)
 
 
-def _functions(path: str) -> tuple[Any, Any]:
-    """Return the functions that tell the sizes of a pool of POSIX threads."""
+def _library(path: str) -> object:
+    """Return a library that is loaded already; ``None`` where it is not to be had."""
     try:
         import ctypes
 
-        library = ctypes.CDLL(path, mode=getattr(os, "RTLD_NOLOAD", 0))
-    except (ImportError, OSError):
-        return None, None
-    parallel = _function(library, "get_parallel")
-    if parallel is None or int(parallel()) != _PTHREADS:
-        return None, None  # with OpenMP the threads are the runtime's, which no handler joins
-    return _function(library, "get_num_threads"), _function(library, "get_num_procs")
+        return ctypes.CDLL(path, mode=getattr(os, "RTLD_NOLOAD", 0) | os.RTLD_NOW)
+    except (ImportError, OSError, AttributeError):
+        return None
 
 
-def _function(library: Any, name: str) -> Any:
+def _call(library: object, name: str, *arguments: int) -> int | None:
+    """Call a function of OpenBLAS by its plain name, whatever this build calls it."""
     for prefix in _PREFIXES:
         for suffix in _SUFFIXES:
-            found = getattr(library, f"{prefix}{name}{suffix}", None)
-            if found is not None:
-                return found
+            function = getattr(library, f"{prefix}{name}{suffix}", None)
+            if function is not None:
+                return int(function(*arguments) or 0)
     return None
+
+
+class PoolSizes:
+    """A limit on the threads of the OpenBLAS libraries that are loaded."""
+
+    def __init__(self, host: Host, count: int) -> None:
+        self._before: list[tuple[object, int]] = []
+        for path in Pools(host).spans:
+            library = _library(path)
+            size = _call(library, "get_num_threads")
+            if size is not None and size > count:
+                _call(library, "set_num_threads", count)
+                self._before.append((library, size))
+
+    def restore_original_limits(self) -> None:
+        """Give every library its former number of threads."""
+        for library, size in self._before:
+            _call(library, "set_num_threads", size)
 
 
 class Recogniser:
@@ -188,3 +198,7 @@ class Recogniser:
         foreign = Pools(host).unexplained(sorted(fresh)) if fresh else []
         self._known = present - frozenset(foreign)
         return foreign
+
+
+recogniser = Recogniser()
+"""The memory of this process, shared by all callers."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 
 from amorsize.probes.facts import Fact
@@ -12,8 +11,7 @@ from amorsize.probes.parse import positive, positive_float, sized, table, whole
 _MEBIBYTE = 1 << 20
 _KIBIBYTE = 1 << 10
 
-# SLURM writes "40(x2),8" for two nodes with 40 CPUs and a third with 8.
-_SLURM_COUNT = re.compile(r"(\d{1,7})(?:\(x(\d{1,7})\))?")
+_MAX_NODES = 1 << 17
 
 # The paths and names that Kubernetes' own documentation of the downward API uses.
 _POD_FILES = ("/etc/podinfo/cpu_limit",)
@@ -80,14 +78,14 @@ def _slurm(host: Host) -> Fact | None:
 
 
 def _slurm_counts(text: str | None) -> list[int] | None:
+    """Return the CPUs of each node; ``40(x2),8`` is two nodes with 40 and a third with 8."""
     counts: list[int] = []
     for part in (text or "").split(","):
-        match = _SLURM_COUNT.fullmatch(part.strip())
-        if match is None or int(match[1]) < 1:
+        cpus, repeated, times = part.strip().removesuffix(")").partition("(x")
+        count, nodes = positive(cpus), positive(times) if repeated else 1
+        if count is None or nodes is None or nodes + len(counts) > _MAX_NODES:
             return None
-        counts += [int(match[1])] * min(int(match[2] or 1), 1 << 16)
-        if len(counts) > 1 << 17:
-            return None
+        counts += [count] * nodes
     return counts
 
 
