@@ -28,12 +28,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from amorsize.costs import BackendCosts, declared, fallback
-from amorsize.errors import BackendUnavailable, TranslationUnsupported, WorkerLost
+from amorsize.errors import (
+    BackendUnavailable,
+    InvalidArgument,
+    TranslationUnsupported,
+    WorkerLost,
+)
 from amorsize.packing import FunctionPayload, Packed, pack_function, pack_items
 from amorsize.worker import Outcome, PackedOutcome, run_chunk, run_packed
 
 if TYPE_CHECKING:
-    from amorsize.plan import Plan
+    from amorsize.plans import Plan
     from amorsize.probes import Limits
     from amorsize.source import IndexedSource, Span
 
@@ -194,10 +199,14 @@ class Backend(ABC):
 
     name: ClassVar[str]
     """The name users write, unique among all backends."""
-    traits: ClassVar[Traits]
     contract_version: ClassVar[int] = CONTRACT_VERSION
     options: ClassVar[Mapping[str, str]] = {}
     """Options of ``plan(..., options={...})`` that this backend takes: name and meaning."""
+
+    @property
+    @abstractmethod
+    def traits(self) -> Traits:
+        """What kind of engine this is; a plain class attribute will do."""
 
     @abstractmethod
     def availability(self) -> Availability:
@@ -216,6 +225,21 @@ class Backend(ABC):
         host's. The default: one worker a usable core of this host.
         """
         return Capacity(limits.workers, limits.cores)
+
+    def bind(self, options: Mapping[str, Any]) -> Backend:
+        """This backend with the user's options; the session finds them in its request.
+        Override it where an option changes the traits or the costs.
+
+        Raises:
+            InvalidArgument: naming an option this backend does not know.
+        """
+        unknown = sorted(set(options) - set(self.options))
+        if unknown:
+            known = ", ".join(sorted(self.options)) or "none"
+            raise InvalidArgument(
+                f"backend {self.name!r} knows no option {', '.join(unknown)}; its options: {known}"
+            )
+        return self
 
     def configuration(self) -> str:
         """Identifies what the costs depend on besides host and Python: engine version, start
@@ -265,7 +289,7 @@ class ExecutorBackend(Backend):
     Subclasses give ``name``, ``traits`` and ``executor``; costs are measured for free.
     """
 
-    traits: ClassVar[Traits] = Traits()
+    traits = Traits()
 
     @abstractmethod
     def executor(self, workers: int) -> AbstractContextManager[Executor]:

@@ -1,0 +1,115 @@
+"""Worker processes of this host, started by the standard library's multiprocessing."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Mapping
+from typing import Any
+
+from amorsize.backend import (
+    Availability,
+    Backend,
+    BackendCosts,
+    Capacity,
+    OpenRequest,
+    Session,
+    Traits,
+    declared,
+    fallback,
+)
+from amorsize.errors import InvalidArgument
+from amorsize.probes import Limits, fork_safety, start_methods
+from amorsize_local.arguments import PoolArguments
+
+_FALLBACKS = {
+    # start-up, each worker, shut-down: of the order seen on small machines (docs/costs.md)
+    "fork": (0.002, 0.001, 0.002),
+    "forkserver": (0.042, 0.009, 0.003),
+    "spawn": (0.027, 0.018, 0.010),
+}
+
+
+class ProcessBackend(Backend):
+    """Processes; forked ones inherit function and data, others receive them.
+
+    Args:
+        start_method: ``fork``, ``forkserver`` or ``spawn``; by default fork where it is safe
+            now, else forkserver, else spawn.
+    """
+
+    name = "multiprocessing"
+    options: Mapping[str, str] = {"start_method": "fork, forkserver or spawn"}  # type: ignore[misc]
+
+    def __init__(self, start_method: str | None = None) -> None:
+        self._wanted = start_method
+
+    @property
+    def start_method(self) -> str:
+        """The start method a session opened now would use."""
+        if self._wanted is not None:
+            return self._wanted
+        available = start_methods()
+        if "fork" in available and fork_safety().safe:
+            return "fork"
+        return "forkserver" if "forkserver" in available else "spawn"
+
+    @property
+    def traits(self) -> Traits:
+        """Forked workers see the caller's memory."""
+        inherits = self.start_method == "fork"
+        return Traits(inherits_memory=inherits, survives_worker_death=True, rank=2)
+
+    def bind(self, options: Mapping[str, Any]) -> Backend:
+        """Fix the start method."""
+        super().bind(options)
+        method = options.get("start_method", self._wanted)
+        if method is None:
+            return self
+        if method not in start_methods():
+            known = ", ".join(start_methods())
+            raise InvalidArgument(f"start_method must be one of {known}, not {method!r}")
+        return ProcessBackend(method)
+
+    def availability(self) -> Availability:
+        """Usable; the remark tells the start method and why it is not fork."""
+        method = self.start_method
+        reason = f"start method {method}"
+        if method != "fork" and self._wanted is None:
+            reason += f" ({fork_safety().reason})"
+        return Availability(True, reason)
+
+    def capacity(self, limits: Limits) -> Capacity:
+        """One process a core for work that computes; more for work that waits."""
+        return Capacity(limits.workers, limits.cores, elastic=True)
+
+    def configuration(self) -> str:
+        """Costs depend on the start method."""
+        return self.start_method
+
+    def open(self, request: OpenRequest) -> Session:
+        """Start the workers; the function is inherited, or sent to each once."""
+        from amorsize_local.session import ProcessSession
+
+        method = self.start_method
+        context = multiprocessing.get_context(method)
+        return ProcessSession(context, request, inherits=method == "fork")
+
+    def fallback_costs(self) -> BackendCosts:
+        """Of the order seen for these workers (docs/costs.md)."""
+        startup, each, shutdown = _FALLBACKS[self.start_method]
+        inherited = declared(0.0, "inherited by the workers")
+        return BackendCosts(
+            startup_s=fallback(startup),
+            startup_worker_s=fallback(each),
+            shutdown_s=fallback(shutdown),
+            dispatch_s=fallback(40e-6),
+            latency_s=fallback(100e-6),
+            slot_s=fallback(60e-6),
+            byte_in_s=inherited if self.start_method == "fork" else fallback(1e-9),
+            byte_out_s=fallback(1.5e-9),
+            slowdown=declared(1.0),
+        )
+
+    def arguments(self, plan: Any) -> PoolArguments:
+        """The numbers for ``multiprocessing.Pool`` and its ``map``."""
+        return PoolArguments(plan.workers, plan.fixed_chunk_size, start_method=self.start_method)

@@ -1,0 +1,109 @@
+"""The loop of a worker process: receive a chunk, run it, send its outcome back."""
+
+from __future__ import annotations
+
+
+import pickle
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+from amorsize.backend import FunctionPayload, Packed, PackedOutcome, run_packed
+from amorsize.errors import FunctionNotLoaded
+from amorsize_local.channel import receive, send
+
+if TYPE_CHECKING:
+    from amorsize.source import IndexedSource, Span
+
+
+@dataclass
+class Assignment:
+    """What a worker needs besides chunks; pickled only where the worker is not forked."""
+
+    function: Callable[[Any], Any] | FunctionPayload
+    source: IndexedSource | None
+
+
+@dataclass(frozen=True)
+class Order:
+    """One chunk on its way to a worker; its items, if any, are in the message's other frames."""
+
+    spans: tuple[Span, ...]
+    stop_on_error: bool
+    carried: bool
+
+
+def serve(
+    assignment: Assignment,
+    orders: Connection,
+    outcomes: Connection,
+    foreign: Sequence[Connection] = (),
+) -> None:
+    """Work until the orders end. ``foreign`` are the caller's ends of pipes, inherited by a
+    forked worker: closed here, so that every worker sees the end of its orders when the caller
+    is gone, however it ended.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for connection in foreign:
+        connection.close()
+    try:
+        while True:
+            head, *rest = receive(orders)
+            order: Order = pickle.loads(head)
+            send(outcomes, _frames(_outcome(assignment, order, rest)))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _outcome(
+    assignment: Assignment, order: Order, frames: Sequence[bytearray]
+) -> PackedOutcome | FunctionNotLoaded:
+    items: Any
+    if order.carried:
+        items = Packed(bytes(frames[0]), tuple(frames[1:]))
+    else:
+        assert assignment.source is not None
+        items = assignment.source.spans(order.spans)
+    try:
+        return run_packed(assignment.function, items, order.spans[0][0], order.stop_on_error)
+    except FunctionNotLoaded as error:
+        return error
+
+
+def _frames(outcome: PackedOutcome | FunctionNotLoaded) -> list[Any]:
+    """An outcome as frames: a small head, the pickled results and their buffers as they are."""
+    if isinstance(outcome, FunctionNotLoaded):
+        return [pickle.dumps(outcome)]
+    head = pickle.dumps((outcome.failures, outcome.times))
+    return [head, outcome.values.data, *outcome.values.buffers]
+
+
+def outcome_of(frames: Sequence[bytearray]) -> PackedOutcome:
+    """The inverse, in the caller.
+
+    Raises:
+        FunctionNotLoaded: if the worker could not load the function or the items.
+    """
+    head = pickle.loads(frames[0])
+    if isinstance(head, FunctionNotLoaded):
+        raise head
+    failures, times = head
+    return PackedOutcome(Packed(frames[1], tuple(frames[2:])), failures, times)
+
+
+def name_of_death(exitcode: int | None) -> str:
+    """How a worker ended, for a message."""
+    if exitcode is None:
+        return "it closed its pipe"
+    if exitcode < 0:
+        try:
+            return f"killed by {signal.Signals(-exitcode).name}"
+        except ValueError:
+            return f"killed by signal {-exitcode}"
+    return f"exited with code {exitcode} (os._exit, or a crash of the interpreter)"
+
+
+

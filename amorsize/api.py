@@ -1,0 +1,145 @@
+"""The public calls: plan, map, imap, dask_map, ray_map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from amorsize.errors import InvalidArgument, NotCallable
+from amorsize.plans import Plan
+from amorsize.planning import Planning
+from amorsize.plugins import registry
+from amorsize.sampler import sample
+from amorsize.source import source_of
+
+
+def plan(
+    fn: Callable[[Any], Any],
+    data: Iterable[Any],
+    *,
+    backend: Any = "auto",
+    workers: int | None = None,
+    chunk_size: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Sample ``fn`` on a few items of ``data``, and decide how to run the rest.
+
+    Nothing but the sample runs; its results are part of the plan. A sequence is sampled across
+    its length, an iterator from its front.
+
+    Args:
+        fn: function of one item.
+        data: any iterable. Sequences, numpy arrays and pandas Series are read by index;
+            everything else is iterated once, from the front.
+        backend: ``"auto"`` for the fastest, or a backend's name, a :class:`Backend` or a live
+            engine object such as a Dask client.
+        workers: exact number of workers of a parallel run; chosen by default. An automatic
+            plan may still find the serial loop faster.
+        chunk_size: exact number of items per chunk; chosen by default.
+        options: options of the named backend (``amorsize backends`` lists them).
+
+    Raises:
+        InvalidArgument: for a value that cannot work, before anything runs.
+        BackendNotFound, BackendUnavailable: before anything runs.
+        SerializationError: if function, items or results cannot travel to the named backend.
+        Exception: what an item of the sample raised, with its index in the notes.
+    """
+    made = _plan(fn, data, backend, workers, chunk_size, options)
+    failure = made.sample_failure
+    if failure is not None:
+        raise failure
+    return made
+
+
+def map(  # noqa: A001 - the name every user of this knows
+    fn: Callable[[Any], Any],
+    data: Iterable[Any],
+    *,
+    backend: Any = "auto",
+    workers: int | None = None,
+    chunk_size: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> list[Any]:
+    """``[fn(x) for x in data]``, planned and run. Arguments and errors are those of
+    :func:`plan` and :meth:`Plan.run`; if several items raise, the error is that of the first
+    one, as in the loop.
+    """
+    return _plan(fn, data, backend, workers, chunk_size, options).run()
+
+
+def imap(
+    fn: Callable[[Any], Any],
+    data: Iterable[Any],
+    *,
+    ordered: bool = True,
+    backend: Any = "auto",
+    workers: int | None = None,
+    chunk_size: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Iterator[Any]:
+    """Iterate over ``fn(x) for x in data`` as results come, with bounded memory; ``data`` may
+    be endless. Arguments as for :func:`plan` and :meth:`Plan.stream`.
+    """
+    return _plan(fn, data, backend, workers, chunk_size, options).stream(ordered=ordered)
+
+
+def dask_map(
+    fn: Callable[[Any], Any],
+    data: Iterable[Any],
+    client: Any = None,
+    *,
+    workers: int | None = None,
+    chunk_size: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> list[Any]:
+    """:func:`map` on Dask: on ``client``, else on the current client, else on a local cluster
+    that lives as long as the call.
+    """
+    target = "dask" if client is None else client
+    return map(
+        fn, data, backend=target, workers=workers, chunk_size=chunk_size, options=options
+    )
+
+
+def ray_map(
+    fn: Callable[[Any], Any],
+    data: Iterable[Any],
+    *,
+    workers: int | None = None,
+    chunk_size: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> list[Any]:
+    """:func:`map` on Ray: on the session that is up, else on a local one that lives as long as
+    the call.
+    """
+    return map(fn, data, backend="ray", workers=workers, chunk_size=chunk_size, options=options)
+
+
+def _plan(
+    fn: Callable[[Any], Any],
+    data: Iterable[Any],
+    backend: Any,
+    workers: int | None,
+    chunk_size: int | None,
+    options: Mapping[str, Any] | None,
+) -> Plan:
+    if not callable(fn):
+        raise NotCallable(fn)
+    _check_count("workers", workers)
+    _check_count("chunk_size", chunk_size)
+    source = source_of(data)
+    automatic = isinstance(backend, str) and backend == "auto"
+    if automatic and options:
+        raise InvalidArgument("options belong to one backend: name it with backend=...")
+    if not automatic:
+        backend = registry().resolve(backend).bind(options or {})
+    planning = Planning(fn, source, sample(fn, source), workers, chunk_size, options or {})
+    decision, chosen = planning.automatic() if automatic else planning.on(backend)
+    return Plan(planning, decision, chosen)
+
+
+def _check_count(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidArgument(f"{name} must be a whole number of at least 1, not {value!r}")

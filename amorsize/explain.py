@@ -1,0 +1,124 @@
+"""The plan in words and tables for a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from amorsize.plans import Plan
+
+_SHOWN = 8
+
+
+def seconds(value: float | None) -> str:
+    """A duration with a unit that suits its size."""
+    if value is None:
+        return "unknown"
+    for limit, factor, unit in ((1e-6, 1e9, "ns"), (1e-3, 1e6, "us"), (1.0, 1e3, "ms")):
+        if abs(value) < limit:
+            return f"{value * factor:.3g} {unit}"
+    return f"{value:.3f} s" if value < 100 else f"{value:.0f} s"
+
+
+def size(value: float) -> str:
+    """A number of bytes with a unit that suits its size."""
+    for limit, factor, unit in ((1e3, 1.0, "B"), (1e6, 1e3, "kB"), (1e9, 1e6, "MB")):
+        if value < limit:
+            return f"{value / factor:.3g} {unit}"
+    return f"{value / 1e9:.3g} GB"
+
+
+def explain(plan: Plan) -> str:
+    """The whole story of a plan."""
+    sections = [_choice(plan), _measured(plan), _terms(plan), _costs(plan), _rejected(plan)]
+    return "\n".join(line for section in sections for line in section)
+
+
+def _choice(plan: Plan) -> list[str]:
+    workers = "1 worker" if plan.workers == 1 else f"{plan.workers} workers"
+    lines = [f"Plan: {plan.backend}, {workers}, {_chunks(plan)}"]
+    lines.append(f"  why         {plan.reason}")
+    if plan.predicted is None:
+        lines.append("  predicted   unknown: the data does not tell its length")
+    else:
+        chosen = plan.decision.chosen.prediction
+        lines.append(
+            f"  predicted   {seconds(plan.predicted)} "
+            f"({seconds(chosen.low)} to {seconds(chosen.high)}); "
+            f"plain loop {seconds(plan.predicted_serial)}, speed-up {plan.speedup:.2f}"
+        )
+    total = "of unknown length" if plan.items is None else f"of {plan.items}"
+    lines.append(f"  sampled     {plan.sampled} items {total}; their results are kept")
+    return lines
+
+
+def _chunks(plan: Plan) -> str:
+    schedule = plan.decision.chosen.schedule
+    if schedule.kind == "whole":
+        return "one loop"
+    remaining = plan.profile.remaining
+    if remaining is None:
+        return f"chunks of {schedule.next_size(None)} items"
+    shape = schedule.shape(remaining)
+    if schedule.kind == "fixed":
+        return f"{shape.chunks} chunks of {shape.first} items"
+    return f"{shape.chunks} chunks of {shape.first} down to {shape.last} items"
+
+
+def _measured(plan: Plan) -> list[str]:
+    profile = plan.profile
+    doubt = ""
+    if profile.relative_error > 0.2 and profile.items != profile.sampled:
+        doubt = "; uneven, the mean is doubtful" if len(profile.durations) > 1 else "; one call only"
+    lines = [
+        "Measured here:",
+        f"  item        {seconds(profile.item_s)} +- {seconds(profile.item_sd_s)}{doubt}",
+        f"  first call  {seconds(profile.first_call_s)}",
+        f"  waiting     {profile.waiting_share:.0%} of the time",
+    ]
+    held = f"{profile.gil_share:.0%} of the time"
+    lines.append(f"  GIL held    {held if profile.gil_measured else held + ' (assumed)'}")
+    for name, packing in (("items", profile.inputs), ("results", profile.outputs)):
+        if packing.error:
+            lines.append(f"  {name:<11} cannot be pickled: {packing.error}")
+        elif packing.measured:
+            lines.append(
+                f"  {name:<11} {size(packing.nbytes)} each, pickled in {seconds(packing.dump_s)}, "
+                f"unpickled in {seconds(packing.load_s)}"
+            )
+    if profile.function_bytes is not None:
+        lines.append(f"  function    {size(profile.function_bytes)} pickled, once per worker")
+    return lines
+
+
+def _terms(plan: Plan) -> list[str]:
+    return [
+        "Predicted time consists of:",
+        *(f"  {term.name:<22} {seconds(term.seconds)}" for term in plan.terms),
+    ]
+
+
+def _costs(plan: Plan) -> list[str]:
+    costs = plan.costs.get(plan.backend)
+    if not costs or plan.decision.chosen.schedule.kind == "whole":
+        return []
+    lines = [f"Costs of {plan.backend}:"]
+    for name, figure in costs.items():
+        value = figure["value"]
+        if figure["origin"] == "declared" and value == 0:
+            continue
+        shown = f"{value:.2f}" if name == "slowdown" else seconds(value)
+        note = f", {figure['note']}" if figure.get("note") else ""
+        lines.append(f"  {name:<17} {shown:<10} ({figure['origin']}{note})")
+    return lines
+
+
+def _rejected(plan: Plan) -> list[str]:
+    lines = [
+        f"  {c.backend} x {c.workers}: {seconds(c.prediction.seconds)}, {c.reason}"
+        for c in plan.rejected[:_SHOWN]
+    ]
+    if len(plan.rejected) > _SHOWN:
+        lines.append(f"  ... and {len(plan.rejected) - _SHOWN} more in plan.rejected")
+    lines += [f"  {refusal.backend}: {refusal.reason}" for refusal in plan.refused]
+    return ["Rejected:", *lines] if lines else []

@@ -1,0 +1,165 @@
+"""Hands out what is left to run as chunks: spans around sampled items, or items of a stream."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from amorsize.backend import Chunk
+from amorsize.schedule import Schedule
+from amorsize.source import IndexedSource, Source, Span, StreamSource
+
+
+class Feed:
+    """The queue of items that no chunk holds yet.
+
+    Args:
+        source: the data.
+        done: blocks that have results already, as index of the first item and their number.
+        schedule: how many items each chunk gets.
+        item_s: predicted seconds per item, for the chunks' ``expected_s``.
+        carry_items: whether chunks hold their items; otherwise workers read the source.
+        stop_on_error: whether a chunk ends at its first failing item.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        done: Iterable[Span],
+        schedule: Schedule,
+        *,
+        item_s: float,
+        carry_items: bool,
+        stop_on_error: bool = True,
+    ) -> None:
+        self._source, self._schedule = source, schedule
+        self._item_s, self._carry, self._stop = item_s, carry_items, stop_on_error
+        self._gaps = deque(_gaps(source, done))
+        self._again: deque[Chunk] = deque()
+        self._number = 0
+        self._end: int | None = None
+
+    def next(self) -> Chunk | None:
+        """The next chunk, ``None`` if nothing is left. Chunks put back come first.
+
+        Raises whatever the data raises when it is read.
+        """
+        while self._again:
+            chunk = self._again.popleft()
+            if not self._is_cut(chunk):
+                return chunk
+        if isinstance(self._source, StreamSource):
+            return self._next_of_stream(self._source)
+        spans = self._cut_spans(self._schedule.next_size(self.remaining or 0))
+        if not spans:
+            return None
+        items = self._source.spans(spans) if self._carry else None
+        return self._chunk(tuple(spans), items)
+
+    def gaps(self) -> Iterator[Span]:
+        """The spans of indexed data that are left, handed out one by one."""
+        while self._gaps:
+            yield self._gaps.popleft()
+
+    @property
+    def remaining(self) -> int | None:
+        """Items that no chunk has held yet, ``None`` if unknown."""
+        if not isinstance(self._source, StreamSource):
+            return sum(stop - start for start, stop in self._gaps)
+        if self._source.exhausted or self._end is not None:
+            return 0
+        if self._source.length is None:
+            return None
+        return max(1, self._source.length - self._source.taken)
+
+    def take(self, count: int) -> tuple[int, Sequence[Any]]:
+        """The next ``count`` items (fewer at the end of a gap) and the index of the first, for
+        running them in the caller.
+        """
+        if isinstance(self._source, StreamSource):
+            start = self._source.taken
+            return start, ([] if self._end is not None else self._source.take(count))
+        spans = self._cut_spans(min(count, _length(self._gaps[0])) if self._gaps else 0)
+        return (spans[0][0], self._source.spans(spans)) if spans else (0, [])
+
+    def put_back(self, chunks: Iterable[Chunk]) -> None:
+        """Queue chunks again, ahead of all others, in their order."""
+        self._again.extendleft(reversed(list(chunks)))
+
+    def split(self, chunk: Chunk) -> list[Chunk]:
+        """Two halves of a chunk of at least two items."""
+        half = chunk.count // 2
+        left, right = _split_spans(chunk.spans, half)
+        items = chunk.items
+        return [
+            self._chunk(left, None if items is None else items[:half]),
+            self._chunk(right, None if items is None else items[half:]),
+        ]
+
+    def cut(self, index: int) -> None:
+        """Forget all items from ``index`` on: an earlier item has decided the outcome."""
+        self._end = index if self._end is None else min(index, self._end)
+        kept = [(start, min(stop, self._end)) for start, stop in self._gaps if start < self._end]
+        self._gaps = deque(kept)
+
+    def _is_cut(self, chunk: Chunk) -> bool:
+        return self._end is not None and chunk.first_index >= self._end
+
+    def _next_of_stream(self, source: StreamSource) -> Chunk | None:
+        if self._end is not None:
+            return None
+        start = source.taken
+        items = source.take(self._schedule.next_size(self.remaining))
+        if not items:
+            return None
+        return self._chunk(((start, start + len(items)),), items)
+
+    def _chunk(self, spans: tuple[Span, ...], items: list[Any] | None) -> Chunk:
+        count = sum(stop - start for start, stop in spans)
+        chunk = Chunk(self._number, spans, items, count * self._item_s, self._stop)
+        self._number += 1
+        return chunk
+
+    def _cut_spans(self, size: int) -> list[Span]:
+        spans: list[Span] = []
+        while size > 0 and self._gaps:
+            start, stop = self._gaps.popleft()
+            end = min(stop, start + size)
+            spans.append((start, end))
+            size -= end - start
+            if end < stop:
+                self._gaps.appendleft((end, stop))
+        return spans
+
+
+def _gaps(source: Source, done: Iterable[Span]) -> list[Span]:
+    """The spans of indexed data that are not done."""
+    if not isinstance(source, IndexedSource):
+        return []
+    gaps, position = [], 0
+    for start, stop in sorted(done):
+        if start > position:
+            gaps.append((position, start))
+        position = max(position, stop)
+    if position < source.length:
+        gaps.append((position, source.length))
+    return gaps
+
+
+def _length(span: Span) -> int:
+    return span[1] - span[0]
+
+
+def _split_spans(spans: Sequence[Span], count: int) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+    """The first ``count`` items of ``spans``, and the others."""
+    left: list[Span] = []
+    right: list[Span] = []
+    for start, stop in spans:
+        end = min(stop, start + max(0, count))
+        if end > start:
+            left.append((start, end))
+        if stop > end:
+            right.append((end, stop))
+        count -= end - start
+    return tuple(left), tuple(right)

@@ -1,0 +1,64 @@
+"""Measures during the sample whether other threads can run: one that sleeps and looks how late
+it wakes.
+
+A thread that asks for the interpreter lock while another computes gets it after the switch
+interval (5 ms by default); while C code has released the lock, or the function waits, it gets
+it at once. Its lateness, relative to the time watched, is the share of time in which the lock
+could not be had. It needs several milliseconds to see anything.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+_TICK_S = 0.0005
+_LATENESS_WHEN_HELD = 0.89
+"""Lateness share seen while pure Python computes without a pause: between two waits of one
+switch interval the watcher sleeps one tick (5.0 / (5.0 + 0.5) = 0.91, less the wake-up)."""
+
+
+class GilMonitor:
+    """Watches from ``start`` to ``stop``; starting costs about 0.1 ms."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._late_s = 0.0
+        self._begin = self._elapsed = 0.0
+        self._thread = threading.Thread(target=self._watch, name="amorsize-gil", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._begin = time.perf_counter()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End watching; no thread is left."""
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def watched_s(self) -> float:
+        """Seconds watched."""
+        return self._elapsed
+
+    @property
+    def held_share(self) -> float:
+        """Share of the watched time in which the lock could not be had, 0 to 1."""
+        if self._elapsed <= 0:
+            return 1.0
+        return min(1.0, self._late_s / self._elapsed / _LATENESS_WHEN_HELD)
+
+    @staticmethod
+    def needed_s() -> float:
+        """Least seconds of watching that tell anything: twice the switch interval."""
+        return 2 * sys.getswitchinterval()
+
+    def _watch(self) -> None:
+        before = time.perf_counter()
+        while not self._stop.wait(_TICK_S):
+            now = time.perf_counter()
+            self._late_s += max(0.0, now - before - _TICK_S)
+            before = now
+        self._elapsed = time.perf_counter() - self._begin

@@ -1,0 +1,70 @@
+"""The plain loop, and the note that names the item when one raises."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from amorsize.errors import shorten
+
+
+class LoopResult(NamedTuple):
+    """What a loop returned, or where and how it ended."""
+
+    values: list[Any]
+    """All results; empty if an item raised."""
+    position: int = -1
+    """Position of the item that raised, -1 if none did."""
+    error: BaseException | None = None
+    """What it raised, annotated with the item."""
+
+
+def run_loop(
+    function: Callable[[Any], Any], items: Iterable[Any], first_index: int = 0
+) -> LoopResult:
+    """``[function(x) for x in items]`` at its own speed. The iterators of
+    built-in sequences know how many items are left, which tells the failing one for free;
+    others are counted. ``first_index`` is the position of the first item in the data.
+
+    The comprehension, not ``map``: a ``StopIteration`` raised by the function must not look
+    like the end of the data.
+    """
+    iterator = iter(items)
+    total = operator.length_hint(iterator, -1)
+    if total < 0:
+        return _run_counted(function, iterator, first_index)
+    try:
+        return LoopResult([function(item) for item in iterator])
+    except BaseException as error:
+        position = max(0, total - operator.length_hint(iterator, 0) - 1)
+        annotate(error, first_index + position, _item_at(items, position))
+        return LoopResult([], position, error)
+
+
+def _run_counted(
+    function: Callable[[Any], Any], items: Iterable[Any], first_index: int
+) -> LoopResult:
+    values: list[Any] = []
+    item: Any = None
+    try:
+        for item in items:
+            values.append(function(item))
+    except BaseException as error:
+        annotate(error, first_index + len(values), item)
+        return LoopResult([], len(values), error)
+    return LoopResult(values)
+
+
+def annotate(error: BaseException, index: int, item: object = None, where: str = "") -> None:
+    """Add the item's index, a short form of the item and the worker to an exception's notes."""
+    what = "" if item is None else f" ({shorten(item)})"
+    place = f" on worker {where}" if where else ""
+    error.add_note(f"amorsize: raised by item {index}{what}{place}")
+
+
+def _item_at(items: Any, position: int) -> object:
+    try:
+        return items[position]
+    except Exception:  # only for the message
+        return None

@@ -1,0 +1,195 @@
+"""The cost model: predicted makespan of one configuration. Pure functions of measured facts.
+
+    T = start-up + latency + max(driver, processors, GIL, workers) + shut-down
+
+driver      what the caller does one after the other: dispatch, (un)pickling, bytes
+processors  all CPU seconds, the caller's included, over the cores
+GIL         for threads, the time in which only one of them can run
+workers     list scheduling of the chunks on the workers, the uneven end included
+
+The formulae for the end are those of Kruskal and Weiss (1985) for equal chunks and the usual
+half-a-last-chunk bound for shrinking ones; ``spread_of_max`` is the expected largest of L
+standard normal variables.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from amorsize.backend import Traits
+from amorsize.costs import BackendCosts
+from amorsize.profile import Profile
+from amorsize.schedule import Schedule, Shape
+
+STARTUP, WARMUP, COMPUTE = "start-up", "warm-up", "compute"
+CORES, GIL, DRIVER = "waiting for cores", "waiting for the GIL", "dispatch and transfer"
+IMBALANCE, LATENCY, SHUTDOWN = "uneven end", "latency", "shut-down"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One part of a prediction."""
+
+    name: str
+    """What costs time."""
+    seconds: float
+    """How much of the makespan it makes up; parts that overlap with others count 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Predicted makespan of a run, from its start to all results in the caller."""
+
+    seconds: float
+    """Expected makespan in seconds."""
+    low: float
+    """Lower end of the interval, in seconds."""
+    high: float
+    """Upper end of the interval, in seconds."""
+    terms: tuple[Term, ...]
+    """What it consists of; the seconds add up to ``seconds``."""
+
+    def term(self, name: str) -> float:
+        """Seconds of one term, 0 if it plays no part."""
+        return sum(term.seconds for term in self.terms if term.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One way to run the remaining items."""
+
+    traits: Traits
+    """What kind of backend."""
+    costs: BackendCosts
+    """What the backend costs, start-up zero if it is up."""
+    workers: int
+    """Workers used."""
+    cores: float
+    """Cores behind the workers."""
+    schedule: Schedule
+    """How items are cut into chunks."""
+
+
+def predict(profile: Profile, configuration: Configuration, items: int) -> Prediction:
+    """Predicted makespan of running ``items`` more items in a configuration."""
+    if configuration.traits.inline:
+        return _interval(profile, [Term(COMPUTE, items * profile.item_s)])
+    shape = configuration.schedule.shape(items)
+    lanes = max(1, min(configuration.workers, shape.chunks))
+    costs = configuration.costs
+    terms = [
+        Term(STARTUP, costs.startup_s.value + costs.startup_worker_s.value * configuration.workers),
+        Term(WARMUP, _warmup_s(profile, configuration)),
+    ]
+    compute = items * _lane_item_s(profile, configuration) / lanes
+    terms.append(Term(COMPUTE, compute))
+    floor = compute
+    for name, seconds in (
+        (IMBALANCE, _workers_s(profile, configuration, shape, lanes, items)),
+        (CORES, _processors_s(profile, configuration, shape, items)),
+        (GIL, _gil_s(profile, configuration, shape, items)),
+        (DRIVER, _driver_s(profile, configuration, shape, items)),
+    ):
+        terms.append(Term(name, max(0.0, seconds - floor)))
+        floor = max(floor, seconds)
+    terms += [Term(LATENCY, costs.latency_s.value), Term(SHUTDOWN, costs.shutdown_s.value)]
+    return _interval(profile, terms)
+
+
+def bound(profile: Profile, items: int, cores: float, floor_s: float) -> float:
+    """Least seconds that any parallel run of this host could take: perfect division over the
+    cores, results unpickled by the caller, ``floor_s`` for starting anything at all. Work that
+    waits, or that threads can share without pickling, is bounded by its CPU time alone.
+    """
+    cpu_s = items * min(profile.item_cpu_s, profile.item_s) / cores
+    if profile.gil_share < 0.9:  # threads may serve: no pickling, but what holds the GIL adds up
+        return floor_s + max(cpu_s, items * profile.item_s * profile.gil_share)
+    return floor_s + max(cpu_s, items * profile.outputs.load_s)
+
+
+def _lane_item_s(profile: Profile, configuration: Configuration) -> float:
+    """Seconds one item keeps one worker busy."""
+    busy = profile.item_s * configuration.costs.slowdown.value
+    traits = configuration.traits
+    if not traits.shares_memory:
+        busy += profile.outputs.dump_s
+        if not traits.inherits_memory:
+            busy += profile.inputs.load_s
+    return busy
+
+
+def _warmup_s(profile: Profile, configuration: Configuration) -> float:
+    """First-call effects, paid again by workers that do not see the caller's memory."""
+    traits = configuration.traits
+    if traits.shares_memory or traits.inherits_memory:
+        return 0.0
+    return profile.warmup_s * max(1.0, configuration.workers / configuration.cores)
+
+
+def _workers_s(
+    profile: Profile, configuration: Configuration, shape: Shape, lanes: int, items: int
+) -> float:
+    lane_item = _lane_item_s(profile, configuration)
+    slot = configuration.costs.slot_s.value
+
+    def chunk_s(size: int) -> float:
+        return max(size * lane_item, slot)
+
+    spread = profile.item_sd_s * spread_of_max(lanes)
+    even = items * lane_item / lanes
+    if shape.chunks <= lanes:
+        return chunk_s(shape.first) + spread * math.sqrt(shape.first)
+    if configuration.schedule.kind == "fixed":
+        rounds = math.ceil(shape.chunks / lanes)
+        noise = profile.item_sd_s * math.sqrt(shape.first * rounds)
+        if noise < chunk_s(shape.first) / 4:  # chunks march in step: the last round counts whole
+            return rounds * chunk_s(shape.first)
+    waits = shape.chunks * max(0.0, slot - items / shape.chunks * lane_item) / lanes
+    tail = 0.5 * (1 - 1 / lanes) * chunk_s(shape.last) + spread * math.sqrt(shape.last)
+    return max(even + waits + tail, chunk_s(shape.first), profile.longest_s)
+
+
+def _processors_s(
+    profile: Profile, configuration: Configuration, shape: Shape, items: int
+) -> float:
+    cpu = items * profile.item_cpu_s * configuration.costs.slowdown.value
+    driver = 0.0 if configuration.traits.remote else _driver_s(profile, configuration, shape, items)
+    return (cpu + driver) / configuration.cores
+
+
+def _gil_s(profile: Profile, configuration: Configuration, shape: Shape, items: int) -> float:
+    if not configuration.traits.shares_gil:
+        return 0.0
+    held = profile.gil_share * items * profile.item_s
+    return held + shape.chunks * configuration.costs.dispatch_s.value
+
+
+def _driver_s(profile: Profile, configuration: Configuration, shape: Shape, items: int) -> float:
+    costs, traits = configuration.costs, configuration.traits
+    seconds = shape.chunks * costs.dispatch_s.value
+    if traits.shares_memory:
+        return seconds
+    out = profile.outputs
+    seconds += items * (out.nbytes * costs.byte_out_s.value + out.load_s)
+    if not traits.inherits_memory:
+        into = profile.inputs
+        seconds += items * (into.nbytes * costs.byte_in_s.value + into.dump_s)
+        shipped = (profile.function_bytes or 0) * configuration.workers
+        seconds += shipped * costs.byte_in_s.value
+    return seconds
+
+
+def _interval(profile: Profile, terms: list[Term]) -> Prediction:
+    """Adds up the terms; the interval is two standard errors of the sampled mean."""
+    total = sum(term.seconds for term in terms)
+    work = sum(term.seconds for term in terms if term.name in (COMPUTE, CORES, GIL))
+    doubt = work * min(1.0, 2 * profile.relative_error)
+    kept = tuple(term for term in terms if term.seconds > 0)
+    return Prediction(total, total - doubt, total + doubt, kept)
+
+
+def spread_of_max(lanes: int) -> float:
+    """Expected largest of ``lanes`` standard normal variables."""
+    exact = (0.0, 0.0, 0.56, 0.85, 1.03)
+    return exact[lanes] if lanes < len(exact) else math.sqrt(2 * math.log(lanes)) - 0.4

@@ -1,0 +1,275 @@
+"""Chooses among candidates. Pure: offers of backends and a measured profile in, a decision out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from amorsize.backend import Capacity, Traits
+from amorsize.costs import BackendCosts
+from amorsize.errors import PlanInfeasible
+from amorsize.model import Configuration, Prediction, predict
+from amorsize.profile import Profile
+from amorsize.schedule import Schedule, fixed, tapered, whole
+
+SERIAL = "serial"
+"""Name of the plain loop, which the core itself can run."""
+
+NOISE_SHARE, NOISE_S = 0.06, 0.002
+"""Predictions closer than this share and these seconds are a tie; the simpler one wins."""
+
+OVERHEAD_SHARE = 0.02
+"""Largest part of a chunk that dispatching it may take."""
+TAIL_S = 0.05
+"""Largest chunk, in predicted seconds of work, where the engine's latency allows it: bounds
+what expensive items at the front, or a wrong estimate, can cost."""
+TAIL_SLOTS = 50
+"""Largest chunk in units of an engine's least period per chunk."""
+CHUNK_BYTES = 4_000_000
+"""Largest payload of a chunk: pipes halve their speed for messages far above a megabyte."""
+MOST_WAITING_WORKERS = 64
+UNKNOWN_LENGTH_S = 1.0
+"""Predicted seconds of plain loop assumed when data does not tell its length."""
+SIGNIFICANT_BYTES = 50_000_000
+"""Growth of memory below this is not held against workers: allocators keep that much."""
+MEMORY_SHARE = 0.8
+
+PARALLEL_FLOOR_S = 0.005
+"""No engine starts workers, runs anything and returns the results in less; a remaining loop
+shorter than this is run as it is and nothing else is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A usable backend as the planner sees it."""
+
+    name: str
+    """The backend's name."""
+    traits: Traits
+    """What kind of engine it is."""
+    capacity: Capacity
+    """Workers and memory it has."""
+    costs: BackendCosts
+    """What it costs; zero start-up if it is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the caller asked for."""
+
+    workers: int | None = None
+    """Exact number of workers of a parallel run."""
+    chunk_size: int | None = None
+    """Exact number of items per chunk."""
+    fixed_chunks: bool = False
+    """Plan equal chunks, for an engine that takes one number."""
+    memory_bytes: int | None = None
+    """Memory that all workers may take together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One configuration and what it is predicted to take."""
+
+    backend: str
+    """Name of the backend."""
+    workers: int
+    """Number of workers."""
+    schedule: Schedule
+    """How items are cut into chunks."""
+    prediction: Prediction
+    """Predicted makespan with its terms."""
+    reason: str = ""
+    """Why it was chosen or rejected."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The candidate as plain data."""
+        return {
+            "backend": self.backend,
+            "workers": self.workers,
+            "largest_chunk": self.schedule.largest,
+            "smallest_chunk": self.schedule.smallest,
+            "schedule": self.schedule.kind,
+            "predicted": self.prediction.seconds,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A backend that could not be considered."""
+
+    backend: str
+    """Its name."""
+    reason: str
+    """Why."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The refusal as plain data."""
+        return {"backend": self.backend, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The planner's answer."""
+
+    chosen: Candidate
+    """The configuration to run."""
+    rejected: tuple[Candidate, ...]
+    """The best of each other backend and number of workers, fastest first, with reasons."""
+    refused: tuple[Refusal, ...]
+    """Backends that could not be considered."""
+    items: int
+    """Remaining items the predictions are for."""
+
+
+def items_to_plan(profile: Profile) -> int:
+    """Remaining items, or an assumption where the data does not tell."""
+    if profile.remaining is not None:
+        return profile.remaining
+    return max(1000, math.ceil(UNKNOWN_LENGTH_S / max(profile.item_s, 1e-9)))
+
+
+def decide(
+    profile: Profile, offers: Sequence[Offer], wish: Wish, refused: Sequence[Refusal] = ()
+) -> Decision:
+    """Choose the configuration with the smallest predicted makespan, the simplest among equals.
+
+    Raises:
+        PlanInfeasible: if no offer can run the work at all.
+    """
+    items = items_to_plan(profile)
+    refusals = list(refused)
+    candidates: list[Candidate] = []
+    for offer in offers:
+        objection = _objection(profile, offer)
+        if objection:
+            refusals.append(Refusal(offer.name, objection))
+        else:
+            candidates += _candidates(profile, offer, wish, items)
+    if not candidates:
+        raise PlanInfeasible([f"{refusal.backend}: {refusal.reason}" for refusal in refusals])
+    ranks = {offer.name: offer.traits.rank for offer in offers}
+    best = min(candidate.prediction.seconds for candidate in candidates)
+    limit = best * (1 + NOISE_SHARE) + NOISE_S
+    tied = [candidate for candidate in candidates if candidate.prediction.seconds <= limit]
+    chosen = min(tied, key=lambda c: (ranks[c.backend], c.workers, c.prediction.seconds))
+    reason = "fastest" if chosen.prediction.seconds == best else "simplest of those within noise"
+    rejected = _rejected(candidates, chosen)
+    return Decision(replace(chosen, reason=reason), rejected, tuple(refusals), items)
+
+
+def serial_only(profile: Profile, reason: str) -> Decision:
+    """The decision for the plain loop, where nothing else can pay."""
+    from amorsize.model import COMPUTE, Term
+
+    items = items_to_plan(profile)
+    seconds = items * profile.item_s
+    prediction = Prediction(seconds, seconds, seconds, (Term(COMPUTE, seconds),))
+    return Decision(Candidate(SERIAL, 1, whole(), prediction, reason), (), (), items)
+
+
+def _objection(profile: Profile, offer: Offer) -> str:
+    """Why the work cannot run on this offer; empty if it can."""
+    traits = offer.traits
+    if traits.shares_memory or traits.inline:
+        return ""
+    if profile.outputs.error:
+        return f"results cannot be pickled ({profile.outputs.error})"
+    if traits.inherits_memory:
+        return ""
+    if profile.inputs.error:
+        return f"items cannot be pickled ({profile.inputs.error})"
+    if profile.function_error:
+        return f"the function cannot be pickled ({profile.function_error})"
+    return ""
+
+
+def _candidates(profile: Profile, offer: Offer, wish: Wish, items: int) -> Iterator[Candidate]:
+    if offer.traits.inline:
+        yield _candidate(profile, offer, 1, whole(), items)
+        return
+    for workers in _worker_counts(profile, offer, wish, items):
+        for schedule in _schedules(profile, offer, wish, workers, items):
+            yield _candidate(profile, offer, workers, schedule, items)
+
+
+def _candidate(
+    profile: Profile, offer: Offer, workers: int, schedule: Schedule, items: int
+) -> Candidate:
+    setting = Configuration(offer.traits, offer.costs, workers, offer.capacity.cores, schedule)
+    return Candidate(offer.name, workers, schedule, predict(profile, setting, items))
+
+
+def _worker_counts(profile: Profile, offer: Offer, wish: Wish, items: int) -> list[int]:
+    """Numbers of workers worth a look: never more than items, never more than memory holds."""
+    if wish.workers is not None:
+        return [max(1, min(wish.workers, items))]
+    most = offer.capacity.workers
+    if offer.capacity.elastic and profile.waiting_share > 0.1:
+        most = max(most, MOST_WAITING_WORKERS)
+    most = max(1, min(most, items, _memory_ceiling(profile, offer, wish)))
+    counts = {most, min(most, offer.capacity.workers)}
+    step = 2
+    while step < most:
+        counts |= {step, min(most, step * 3 // 2)}
+        step *= 2
+    return sorted(count for count in counts if count > 1) or [1]
+
+
+def _memory_ceiling(profile: Profile, offer: Offer, wish: Wish) -> int:
+    """Workers whose measured growth of memory fits; at least 1."""
+    growth = profile.item_rss_bytes
+    if growth < SIGNIFICANT_BYTES or offer.traits.remote or wish.memory_bytes is None:
+        return 1 << 30
+    return max(1, int(MEMORY_SHARE * wish.memory_bytes / growth))
+
+
+def _schedules(
+    profile: Profile, offer: Offer, wish: Wish, workers: int, items: int
+) -> Iterator[Schedule]:
+    if wish.chunk_size is not None:
+        yield fixed(wish.chunk_size, workers)
+        return
+    costs, item_s = offer.costs, max(profile.item_s, 1e-9)
+    # The caller feeds all workers: a chunk must outlast dispatching one to each of them. Twice
+    # that, because between two sittings dispatch costs move by a factor of two.
+    busy = max(2 * costs.dispatch_s.value * workers, costs.slot_s.value)
+    floor = math.ceil(busy / (OVERHEAD_SHARE * item_s))
+    payload = 0.0
+    if not offer.traits.shares_memory:
+        payload = max(profile.outputs.nbytes, 0 if offer.traits.inherits_memory else profile.inputs.nbytes)
+    by_bytes = max(1, int(CHUNK_BYTES / payload)) if payload > 0 else items
+    largest = min(by_bytes, math.ceil(max(TAIL_S, TAIL_SLOTS * costs.slot_s.value) / item_s))
+    for divisor in (16, 4, 1):
+        share = math.ceil(items / (divisor * workers))
+        smallest = max(1, min(floor, share, by_bytes))
+        if wish.fixed_chunks:
+            yield fixed(max(smallest, min(share, largest)), workers)
+        else:
+            yield tapered(smallest, max(smallest, largest), workers)
+
+
+def _rejected(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[Candidate, ...]:
+    """The fastest of each other backend and number of workers, with the reason."""
+    best: dict[tuple[str, int], Candidate] = {}
+    for candidate in candidates:
+        key = (candidate.backend, candidate.workers)
+        if candidate is chosen or key == (chosen.backend, chosen.workers):
+            continue
+        if key not in best or candidate.prediction.seconds < best[key].prediction.seconds:
+            best[key] = candidate
+    ordered = sorted(best.values(), key=lambda candidate: candidate.prediction.seconds)
+    return tuple(replace(c, reason=_why_rejected(c, chosen)) for c in ordered)
+
+
+def _why_rejected(candidate: Candidate, chosen: Candidate) -> str:
+    gap = candidate.prediction.seconds - chosen.prediction.seconds
+    if gap <= 0 or gap <= NOISE_SHARE * chosen.prediction.seconds:
+        return "no better within the noise, and less simple"
+    largest = max(candidate.prediction.terms, key=lambda term: term.seconds, default=None)
+    times = candidate.prediction.seconds / max(chosen.prediction.seconds, 1e-9)
+    cause = f"; mostly {largest.name}" if largest else ""
+    return f"{times:.2f} times as long{cause}"

@@ -1,0 +1,217 @@
+"""From a function and data to a decision: sample, look at the machine, price, decide."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from amorsize import pricing
+from amorsize.backend import Backend
+from amorsize.errors import InvalidArgument, UnpicklableFunction, UnpicklableItem, UnpicklableResult
+from amorsize.model import bound
+from amorsize.packing import FunctionPayload, pack_function
+from amorsize.planner import (
+    NOISE_S,
+    NOISE_SHARE,
+    PARALLEL_FLOOR_S,
+    Decision,
+    Offer,
+    Refusal,
+    Wish,
+    decide,
+    serial_only,
+)
+from amorsize.plugins import registry
+from amorsize.profile import Profile
+from amorsize.sampler import Sample, measure_packing
+from amorsize.source import Source, Span
+
+if TYPE_CHECKING:
+    from amorsize.probes import Limits
+
+
+_DISCOVERY_PAYS_S = 0.1
+"""Below this many seconds of plain loop it does not pay to look for engines: discovering
+plugins takes a good part of it, and no engine on another host answers much faster."""
+
+
+@dataclass
+class Planning:
+    """What planning knows of one function and its data; also plans again for another backend."""
+
+    function: Callable[[Any], Any]
+    source: Source
+    sample: Sample
+    workers: int | None = None
+    chunk_size: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    limits: Limits | None = None
+    """This machine's limits, once they were needed."""
+    payload: FunctionPayload | None = None
+    """The pickled function, once it was needed."""
+    offers: tuple[Offer, ...] = ()
+    """The offers of the last decision."""
+    _packed: tuple[bool, bool] = (False, False)
+
+    @property
+    def profile(self) -> Profile:
+        """The measured workload."""
+        return self.sample.profile
+
+    @property
+    def done(self) -> list[Span]:
+        """Spans of the items that have results already."""
+        return [(start, start + len(values)) for start, values in self.sample.results]
+
+    def automatic(self) -> tuple[Decision, Backend | None]:
+        """Choose among all usable backends; the backend is ``None`` for the plain loop."""
+        reason = self._why_serial()
+        if reason:
+            return serial_only(self.profile, reason), None
+        known = registry()
+        refused = [Refusal(name, f"plugin failed: {error}") for name, error in known.errors.items()]
+        usable = []
+        for backend in known.backends.values():
+            state = backend.availability()
+            if state.usable:
+                usable.append(backend)
+            else:
+                refused.append(Refusal(backend.name, state.reason))
+        decision = self._decide(usable, refused, forced=False)
+        return decision, known.backends[decision.chosen.backend]
+
+    def on(self, wanted: Any, *, fixed_chunks: bool = False) -> tuple[Decision, Backend]:
+        """Plan for one backend: a name, a Backend or a live engine object.
+
+        Raises:
+            BackendNotFound: if there is none.
+            BackendUnavailable: if it cannot be used now.
+            SerializationError: if function, items or results cannot travel to it.
+        """
+        backend = registry().resolve(wanted).bind(self.options)
+        decision = self._decide([backend], [], forced=True, fixed_chunks=fixed_chunks)
+        return decision, backend
+
+    def _why_serial(self) -> str:
+        """Why nothing but the plain loop can pay, going by bounds alone; empty if unclear."""
+        if self.options:
+            raise InvalidArgument("options belong to one backend: name it with backend=...")
+        remaining, serial_s = self.profile.remaining, self.profile.serial_s
+        if remaining is None or serial_s is None:
+            return ""
+        if remaining <= 1:
+            return "no more than one item is left"
+        if serial_s < PARALLEL_FLOOR_S:
+            return f"the loop is over in {serial_s * 1e3:.1f} ms, before workers could start"
+        if self.workers == 1:
+            return "one worker was asked for"
+        self._measure_packing(inputs=False)
+        least = bound(self.profile, remaining, _most_cores(), PARALLEL_FLOOR_S)
+        if least >= serial_s * (1 - NOISE_SHARE) - NOISE_S and (
+            serial_s < _DISCOVERY_PAYS_S or not _remote_engine_is_up()
+        ):
+            return (
+                f"returning results and starting workers takes {least * 1e3:.0f} ms at best, "
+                f"the loop {serial_s * 1e3:.0f} ms"
+            )
+        return ""
+
+    def _decide(
+        self,
+        backends: Sequence[Backend],
+        refused: Sequence[Refusal],
+        *,
+        forced: bool,
+        fixed_chunks: bool = False,
+    ) -> Decision:
+        from amorsize.probes import limits
+
+        self.limits = limits()
+        self._complete_profile(backends, forced=forced)
+        if forced:
+            self._check_travel(backends[0])
+        self.offers = tuple(self._offer(backend) for backend in backends)
+        wish = Wish(self.workers, self.chunk_size, fixed_chunks, self.limits.memory_bytes)
+        return decide(self.profile, self.offers, wish, refused)
+
+    def _offer(self, backend: Backend) -> Offer:
+        assert self.limits is not None
+        capacity = backend.capacity(self.limits)
+        traits = backend.traits
+        costs = pricing.price(backend, workers=capacity.workers, worth_s=self.profile.serial_s)
+        return Offer(backend.name, traits, capacity, costs)
+
+    def _complete_profile(self, backends: Sequence[Backend], *, forced: bool) -> None:
+        """Measure what sending takes, if a backend in play sends anything."""
+        sends = [b for b in backends if not (b.traits.shares_memory or b.traits.inline)]
+        ships = [
+            backend
+            for backend in sends
+            if not backend.traits.inherits_memory
+            and (forced or not backend.traits.remote or backend.availability().running)
+        ]
+        if sends:
+            self._measure_packing(inputs=bool(ships))
+        if ships and self.payload is None and not self.profile.function_error:
+            try:
+                self.payload = pack_function(self.function)
+                self._refine(function_bytes=self.payload.nbytes)
+            except UnpicklableFunction as error:
+                self._refine(function_error=str(error.__cause__ or error))
+
+    def _measure_packing(self, *, inputs: bool) -> None:
+        done_inputs, done_outputs = self._packed
+        if done_outputs and (done_inputs or not inputs):
+            return
+        into, out = measure_packing(self.sample, inputs=inputs)
+        self._refine(inputs=into, outputs=out)
+        self._packed = (inputs, True)
+
+    def _refine(self, **facts: Any) -> None:
+        self.sample.profile = replace(self.profile, **facts)
+
+    def _check_travel(self, backend: Backend) -> None:
+        traits, profile = backend.traits, self.profile
+        if traits.shares_memory or traits.inline:
+            return
+        if profile.outputs.error:
+            index, value = self._first_unpicklable_result()
+            from amorsize.errors import shorten
+
+            raise UnpicklableResult(index, shorten(value), profile.outputs.error)
+        if traits.inherits_memory:
+            return
+        if profile.function_error:
+            raise UnpicklableFunction(self.function, TypeError(profile.function_error))
+        if profile.inputs.error:
+            item = self.sample.recent_items[0]
+            raise UnpicklableItem(self.sample.recent_start, item, TypeError(profile.inputs.error))
+
+    def _first_unpicklable_result(self) -> tuple[int, Any]:
+        from amorsize.packing import pack
+
+        for start, values in self.sample.results:
+            for offset, value in enumerate(values):
+                try:
+                    pack(value)
+                except Exception:  # whatever a user's __reduce__ raises
+                    return start + offset, value
+        start, values = self.sample.results[0]
+        return start, values[0]
+
+
+def _remote_engine_is_up() -> bool:
+    """Whether a backend with cores of other hosts is ready: this host's do not bound it."""
+    return any(
+        backend.traits.remote and backend.availability().running
+        for backend in registry().backends.values()
+    )
+
+
+def _most_cores() -> int:
+    """An upper bound of the usable cores that costs nothing to ask for."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,269 @@
+"""The plan: what was measured, what is predicted, what was chosen; and its execution."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from amorsize import collect
+from amorsize.backend import Backend
+from amorsize.errors import PlanConsumed
+from amorsize.execution import Execution
+from amorsize.explain import explain
+from amorsize.model import Term
+from amorsize.planner import Candidate, Decision, Refusal
+from amorsize.planning import Planning
+from amorsize.profile import Profile
+from amorsize.report import RunReport
+from amorsize.source import StreamSource
+
+if TYPE_CHECKING:
+    from amorsize.probes import Limits
+
+log = logging.getLogger("amorsize")
+
+
+class Plan:
+    """A decision about one function and its data, made from measurements.
+
+    Facts are plain attributes; :meth:`run` and :meth:`stream` execute it, on the chosen backend
+    or another. The sample's results are part of the plan: no item runs twice.
+    """
+
+    def __init__(self, planning: Planning, decision: Decision, backend: Backend | None) -> None:
+        self._planning, self._decision, self._backend = planning, decision, backend
+        self._consumed = False
+        self.report: RunReport | None = None
+        """Predicted against actual of the latest run, ``None`` before the first."""
+
+    # -- facts -------------------------------------------------------------------------------
+
+    @property
+    def backend(self) -> str:
+        """Name of the chosen backend."""
+        return self._decision.chosen.backend
+
+    @property
+    def workers(self) -> int:
+        """Number of workers, 1 for the serial loop."""
+        return self._decision.chosen.workers
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Items of each planned chunk, in order of dispatch. Empty if the data does not tell
+        its length (:attr:`fixed_chunk_size` then tells the size in use).
+        """
+        remaining = self.profile.remaining
+        if remaining is None:
+            return ()
+        return tuple(self._decision.chosen.schedule.sizes(remaining))
+
+    @property
+    def fixed_chunk_size(self) -> int:
+        """The largest planned chunk, in items: the number for an engine that takes only one."""
+        schedule = self._decision.chosen.schedule
+        if schedule.kind == "whole":
+            return max(1, self.profile.remaining or 1)
+        return schedule.next_size(self.profile.remaining or None)
+
+    @property
+    def items(self) -> int | None:
+        """Number of items in the data, ``None`` if it does not tell."""
+        return self.profile.items
+
+    @property
+    def sampled(self) -> int:
+        """Number of items the sample ran; their results are kept and used by the run."""
+        return self.profile.sampled
+
+    @property
+    def predicted(self) -> float | None:
+        """Predicted seconds of :meth:`run`, start-up included, ``None`` for unknown length."""
+        if self.profile.remaining is None:
+            return None
+        return self._decision.chosen.prediction.seconds
+
+    @property
+    def predicted_serial(self) -> float | None:
+        """Predicted seconds of the plain loop over what remains, ``None`` for unknown length."""
+        return self.profile.serial_s
+
+    @property
+    def speedup(self) -> float:
+        """Predicted time of the plain loop over the predicted time of the plan."""
+        serial = self._decision.items * self.profile.item_s
+        return serial / max(self._decision.chosen.prediction.seconds, 1e-12)
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """What the predicted time consists of."""
+        return self._decision.chosen.prediction.terms
+
+    @property
+    def reason(self) -> str:
+        """Why this configuration was chosen."""
+        return self._decision.chosen.reason
+
+    @property
+    def rejected(self) -> tuple[Candidate, ...]:
+        """Other configurations, fastest first, each with the reason why it was not chosen."""
+        return self._decision.rejected
+
+    @property
+    def refused(self) -> tuple[Refusal, ...]:
+        """Backends that could not be considered, with the reason."""
+        return self._decision.refused
+
+    @property
+    def profile(self) -> Profile:
+        """What the sample measured."""
+        return self._planning.profile
+
+    @property
+    def limits(self) -> Limits | None:
+        """Limits of this machine, ``None`` if the decision did not need them."""
+        return self._planning.limits
+
+    @property
+    def decision(self) -> Decision:
+        """The planner's whole answer."""
+        return self._decision
+
+    @property
+    def costs(self) -> dict[str, Any]:
+        """Costs of each backend considered, each figure with its origin."""
+        return {offer.name: offer.costs.to_dict() for offer in self._planning.offers}
+
+    @property
+    def sample_failure(self) -> BaseException | None:
+        """What an item of the sample raised, ``None`` if none did; a run raises it, or the
+        error of an earlier item.
+        """
+        failure = self._planning.sample.failure
+        return None if failure is None else failure[1]
+
+    def explain(self) -> str:
+        """The plan as a readable text: choice, terms, measurements and where they come from,
+        what was rejected and why.
+        """
+        return explain(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All facts as plain data, for JSON."""
+        chosen = self._decision.chosen
+        return {
+            "backend": self.backend,
+            "workers": self.workers,
+            "chunks": list(self.chunks),
+            "schedule": chosen.schedule.kind,
+            "fixed_chunk_size": self.fixed_chunk_size,
+            "items": self.items,
+            "sampled": self.sampled,
+            "predicted": self.predicted,
+            "predicted_low": chosen.prediction.low,
+            "predicted_high": chosen.prediction.high,
+            "predicted_serial": self.predicted_serial,
+            "speedup": self.speedup,
+            "reason": self.reason,
+            "terms": {term.name: term.seconds for term in self.terms},
+            "rejected": [candidate.to_dict() for candidate in self.rejected],
+            "refused": [refusal.to_dict() for refusal in self.refused],
+            "profile": self.profile.to_dict(),
+            "costs": self.costs,
+            "limits": None if self.limits is None else self.limits.to_dict(),
+        }
+
+    def __str__(self) -> str:
+        return self.explain()
+
+    def __repr__(self) -> str:
+        seconds = "?" if self.predicted is None else f"{self.predicted:.3f}"
+        return (
+            f"<Plan: {self.items} items on {self.backend}, {self.workers} workers, "
+            f"predicted {seconds} s>"
+        )
+
+    def arguments(self, backend: str | None = None) -> Any:
+        """The numbers for your own code on an engine: a frozen dataclass that unpacks with
+        ``**``. Planned for that engine with equal chunks, whatever this plan chose for itself.
+
+        Args:
+            backend: the engine's name (``"multiprocessing"``, ``"dask"``, ``"ray"``, a
+                plugin's); this plan's own backend by default.
+
+        Raises:
+            BackendNotFound: if no plugin has that name.
+            BackendUnavailable: if the engine is not installed.
+            TranslationUnsupported: if the engine has no words of its own.
+        """
+        name = backend or self.backend
+        decision, engine = self._planning.on(name, fixed_chunks=True)
+        return engine.arguments(Plan(self._planning, decision, engine))
+
+    # -- execution ---------------------------------------------------------------------------
+
+    def run(self, backend: Any = None) -> list[Any]:
+        """Run the plan: ``[fn(x) for x in data]``, in order, the sampled results included.
+
+        Args:
+            backend: run elsewhere than planned: a backend's name, a :class:`Backend` or a live
+                engine object (a Dask client). The plan is made anew for it from the same sample.
+
+        Raises:
+            BackendNotFound, BackendUnavailable: before any item runs.
+            PlanConsumed: if the data was an iterator and has been used up.
+            Exception: what the function raised, with the item's index in its notes.
+        """
+        execution = self._execution(backend)
+        results = collect.in_one_list([*self._planning.sample.results, *execution.pieces()])
+        self._finish(execution)
+        if execution.failure.error is not None:
+            raise execution.failure.error
+        return results
+
+    def stream(self, backend: Any = None, *, ordered: bool = True) -> Iterator[Any]:
+        """Run the plan and yield results as they come, with memory bounded by the chunks in
+        flight. Closing the iterator early cancels the run.
+
+        Args:
+            backend: as for :meth:`run`.
+            ordered: yield in the order of the items; otherwise as completed.
+
+        Raises:
+            As :meth:`run`, while iterating; earlier results have been yielded by then.
+        """
+        return self._stream(self._execution(backend), ordered=ordered)
+
+    def _stream(self, execution: Execution, *, ordered: bool) -> Iterator[Any]:
+        ready = self._planning.sample.results
+        pieces = execution.pieces(lazily=True)
+        try:
+            if ordered:
+                reorder = collect.Reorder(pieces, ready)
+                execution.hold(lambda: reorder.held)
+                yield from reorder
+            else:
+                for _, values in chain(ready, pieces):
+                    yield from values
+        finally:
+            pieces.close()
+            self._finish(execution)
+        if execution.failure.error is not None:
+            raise execution.failure.error
+
+    def _execution(self, wanted: Any) -> Execution:
+        if isinstance(self._planning.source, StreamSource):
+            if self._consumed:
+                raise PlanConsumed
+            self._consumed = True
+        decision, backend = self._decision, self._backend
+        if wanted is not None:
+            decision, backend = self._planning.on(wanted)
+        return Execution(self._planning, decision, backend)
+
+    def _finish(self, execution: _Execution) -> None:
+        self.report = execution.report
+        execution.learn()
+        log.info("%s", execution.report.summary())

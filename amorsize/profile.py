@@ -1,0 +1,87 @@
+"""What the sample found out about the user's function and data. All times in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """What it takes to send one item or one result, measured on the sample."""
+
+    nbytes: float = 0.0
+    """Bytes per item when pickled, out-of-band buffers included."""
+    dump_s: float = 0.0
+    """Seconds to pickle one, on the sending side."""
+    load_s: float = 0.0
+    """Seconds to unpickle one, on the receiving side."""
+    error: str = ""
+    """Why it cannot be pickled; empty if it can."""
+    measured: bool = False
+    """False if nothing was measured because it could not change the decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The measured workload."""
+
+    items: int | None
+    """Items in the data, ``None`` if the data does not tell."""
+    sampled: int
+    """Items already run by the sample; their results are kept."""
+    sample_s: float
+    """Seconds the sampled items took together."""
+    item_s: float
+    """Mean seconds per item, the first call left out where others were measured."""
+    item_cpu_s: float
+    """Mean CPU seconds per item, of all threads and children of the process."""
+    item_sd_s: float
+    """Standard deviation of the seconds per item."""
+    longest_s: float
+    """Longest time of one sampled item, the first left out where others were measured."""
+    durations: tuple[float, ...]
+    """Seconds per item of each timed block, in order of position in the data."""
+    first_call_s: float
+    """Seconds of the very first call."""
+    warmup_s: float
+    """Seconds of the first call beyond a usual one: what a fresh worker pays again."""
+    gil_share: float
+    """Part of the time in which no other thread of the process could run Python code."""
+    gil_measured: bool
+    """False if the sample was too short to tell and the GIL is assumed held."""
+    waiting_share: float
+    """Part of the time spent off the processor (I/O, sleep), 0 to 1."""
+    inner_cores: float
+    """Cores one call keeps busy by itself; above 1 if the function is parallel inside."""
+    item_rss_bytes: int
+    """Growth of the resident memory while sampling, in bytes per item that ran at once."""
+    inputs: Packing = Packing()
+    """What sending an item takes."""
+    outputs: Packing = Packing()
+    """What sending a result takes."""
+    function_bytes: int | None = None
+    """Size of the pickled function in bytes, ``None`` if it was not needed."""
+    function_error: str = ""
+    """Why the function cannot be pickled; empty if it can or was not tried."""
+
+    @property
+    def remaining(self) -> int | None:
+        """Items still to run."""
+        return None if self.items is None else max(0, self.items - self.sampled)
+
+    @property
+    def serial_s(self) -> float | None:
+        """Predicted seconds of the plain loop over the remaining items."""
+        return None if self.remaining is None else self.remaining * self.item_s
+
+    @property
+    def relative_error(self) -> float:
+        """Standard error of the mean item time, relative to it; 1 if only one call was seen."""
+        if len(self.durations) < 2 or self.item_s <= 0:
+            return 1.0
+        return self.item_sd_s / self.item_s / len(self.durations) ** 0.5
+
+    def to_dict(self) -> dict[str, Any]:
+        """The profile as plain data."""
+        return asdict(self)

@@ -1,0 +1,153 @@
+"""What a run did, next to what was predicted."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from amorsize import model
+from amorsize.model import Prediction
+from amorsize.worker import ChunkTimes
+
+STARTUP, COMPUTE, OVERHEAD, SHUTDOWN = (
+    model.STARTUP,
+    model.COMPUTE,
+    "overhead and idle",
+    model.SHUTDOWN,
+)
+
+
+RECORDS_KEPT = 10_000
+"""Chunk records kept: an endless stream must not fill the memory with them."""
+
+
+@dataclass(frozen=True, slots=True)
+class TermReport:
+    """One term of the makespan."""
+
+    name: str
+    """What costs time."""
+    predicted: float | None
+    """Predicted seconds, ``None`` where the data's length was unknown."""
+    actual: float
+    """Seconds it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRecord:
+    """One chunk that ran."""
+
+    first_index: int
+    """Position of its first item."""
+    items: int
+    """Number of items."""
+    times: ChunkTimes
+    """What the worker measured."""
+
+
+@dataclass
+class RunReport:
+    """A finished run: predicted against actual, term by term."""
+
+    backend: str
+    """Backend that ran."""
+    workers: int
+    """Workers it had."""
+    items: int = 0
+    """Items run by this run, without the sampled ones."""
+    predicted: float | None = None
+    """Predicted makespan in seconds, ``None`` where the data's length was unknown."""
+    actual: float = 0.0
+    """Makespan in seconds, from the start of the run to all results in the caller."""
+    startup_s: float = 0.0
+    """Seconds until the session was open."""
+    shutdown_s: float = 0.0
+    """Seconds to close it."""
+    compute_s: float = 0.0
+    """Seconds all workers together spent on items."""
+    cpu_s: float = 0.0
+    """CPU seconds all workers together spent on items."""
+    packing_s: float = 0.0
+    """Seconds all workers together spent on unpickling items and pickling results."""
+    driver_s: float = 0.0
+    """Seconds the caller was busy submitting chunks and unpacking results."""
+    result_bytes: int = 0
+    """Bytes of results that travelled."""
+    peak_rss_bytes: int = 0
+    """Largest resident memory of a worker, in bytes."""
+    lost_workers: int = 0
+    """Workers that vanished during the run."""
+    rerun_items: int = 0
+    """Items that may have run more than once because their worker vanished."""
+    prediction: Prediction | None = None
+    """The prediction with its terms."""
+    chunk_count: int = 0
+    """Number of chunks that ran."""
+    chunks: deque[ChunkRecord] = field(default_factory=lambda: deque(maxlen=RECORDS_KEPT))
+    """The last chunks, in order of completion."""
+
+    @property
+    def ratio(self) -> float | None:
+        """Actual over predicted makespan."""
+        return self.actual / self.predicted if self.predicted else None
+
+    @property
+    def terms(self) -> tuple[TermReport, ...]:
+        """Predicted against actual: start-up, compute (a worker's share of the items' seconds),
+        what a worker's lane lost to dispatch, transfer, waiting and the uneven end, shut-down.
+        """
+        compute = self.compute_s / max(1, self.workers)
+        rest = max(0.0, self.actual - self.startup_s - compute - self.shutdown_s)
+        actual = {STARTUP: self.startup_s, COMPUTE: compute, OVERHEAD: rest, SHUTDOWN: self.shutdown_s}
+        return tuple(TermReport(n, self._predicted_term(n), s) for n, s in actual.items())
+
+    def _predicted_term(self, name: str) -> float | None:
+        if self.prediction is None or self.predicted is None:
+            return None
+        if name != OVERHEAD:
+            return self.prediction.term(name)
+        named = sum(self.prediction.term(other) for other in (STARTUP, COMPUTE, SHUTDOWN))
+        return self.prediction.seconds - named
+
+    def record(self, first_index: int, count: int, times: ChunkTimes, nbytes: int) -> None:
+        """Take over what a worker measured of a chunk."""
+        self.chunks.append(ChunkRecord(first_index, count, times))
+        self.chunk_count += 1
+        self.items += count
+        self.compute_s += times.wall_s
+        self.cpu_s += times.cpu_s
+        self.packing_s += times.pack_s
+        self.result_bytes += nbytes
+        self.peak_rss_bytes = max(self.peak_rss_bytes, times.peak_rss_bytes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data, chunks as a count."""
+        data = {
+            name: getattr(self, name)
+            for name in (
+                "backend workers items predicted actual startup_s shutdown_s compute_s cpu_s "
+                "packing_s driver_s result_bytes peak_rss_bytes lost_workers rerun_items "
+                "chunk_count"
+            ).split()
+        }
+        data["ratio"] = self.ratio
+        data["terms"] = [asdict(term) for term in self.terms]
+        return data
+
+    def summary(self) -> str:
+        """One line: what ran where, predicted and actual seconds."""
+        workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
+        head = f"ran {self.items} items on {self.backend} ({workers}) in {self.actual:.3f} s"
+        if self.predicted is None or self.ratio is None:
+            return f"{head}; length was unknown, nothing was predicted"
+        return f"{head}; predicted {self.predicted:.3f} s ({(self.ratio - 1) * 100:+.0f} %)"
+
+    def __str__(self) -> str:
+        lines = [self.summary(), f"  {'term':<20}{'predicted':>12}{'actual':>12}"]
+        for term in self.terms:
+            predicted = "-" if term.predicted is None else f"{term.predicted:.4f} s"
+            lines.append(f"  {term.name:<20}{predicted:>12}{term.actual:>10.4f} s")
+        if self.lost_workers:
+            lines.append(f"  {self.lost_workers} workers died; {self.rerun_items} items ran again")
+        return "\n".join(lines)

@@ -1,0 +1,318 @@
+"""Runs the function on a few items, keeps their results, and measures.
+
+The first call is timed apart: it may import, compile or fill a cache. The next items are
+spread over data with random access, so that data sorted by cost is not misjudged, and come from
+the front of a stream. Functions of a few microseconds are timed in blocks, because a clock
+call an item would cost more than the item.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from amorsize.gil import GilMonitor
+from amorsize.loop import run_loop
+from amorsize.packing import Packed, pack
+from amorsize.profile import Packing, Profile
+from amorsize.source import IndexedSource, Source, Span, StreamSource
+
+BUDGET_S = 0.005
+"""Least seconds a sample may take; more only where the whole takes over fifty times as long."""
+BUDGET_SHARE = 0.02
+"""Share of the predicted serial time that a sample may take."""
+ENOUGH_BLOCKS = 7
+"""Blocks after which a steady function is known well enough (docs/model.md)."""
+STEADY = 0.03
+"""Relative standard error of the mean at which sampling ends early, from three blocks on."""
+_BLOCK_S = 0.0002
+"""Seconds a timed block should take: a thousand times the cost of reading the clocks."""
+_PACK_BUDGET_S = 0.002
+
+
+@dataclass
+class Sample:
+    """Results of the sampled items, and what was measured."""
+
+    profile: Profile
+    results: list[tuple[int, list[Any]]]
+    """Blocks of results: index of the first item of the block, and its results. Sorted."""
+    recent_items: list[Any] = field(default_factory=list)
+    """Input items of the last timed block, for measuring what sending them takes."""
+    recent_start: int = 0
+    """Position of the first of them in the data."""
+    failure: tuple[int, BaseException] | None = None
+    """Index and exception of the item that ended the sample, if one raised."""
+
+    @property
+    def count(self) -> int:
+        """Items that have a result."""
+        return sum(len(values) for _, values in self.results)
+
+
+@dataclass
+class _Block:
+    """One timed stretch of consecutive items."""
+
+    start: int
+    values: list[Any]
+    wall_s: float
+    cpu_s: float
+    process_cpu_s: float
+
+    @property
+    def per_item_s(self) -> float:
+        return self.wall_s / len(self.values)
+
+
+@dataclass
+class _Recorder:
+    """State while sampling."""
+
+    function: Callable[[Any], Any]
+    blocks: list[_Block] = field(default_factory=list)
+    last_items: list[Any] = field(default_factory=list)
+    failure: tuple[int, BaseException] | None = None
+
+    def run(self, start: int, items: list[Any]) -> bool:
+        """Time one block; ``False`` if an item raised."""
+        cpu, process = time.thread_time(), _process_cpu_s()
+        wall = time.perf_counter()
+        loop = run_loop(self.function, items, start)
+        wall = time.perf_counter() - wall
+        if loop.error is not None:
+            if not isinstance(loop.error, Exception):  # Ctrl-C, SystemExit
+                raise loop.error
+            self.failure = (start + loop.position, loop.error)
+            return False
+        cpu, process = time.thread_time() - cpu, _process_cpu_s() - process
+        self.blocks.append(_Block(start, loop.values, wall, max(cpu, 0.0), max(process, 0.0)))
+        self.last_items = items
+        return True
+
+    @property
+    def steady(self) -> list[_Block]:
+        """The blocks that tell about a usual item: all but the first call."""
+        return self.blocks[1:] or self.blocks
+
+    @property
+    def elapsed_s(self) -> float:
+        return sum(block.wall_s for block in self.blocks)
+
+    @property
+    def mean_s(self) -> float:
+        return statistics.fmean(block.per_item_s for block in self.steady)
+
+
+def sample(function: Callable[[Any], Any], source: Source) -> Sample:
+    """Run ``function`` on a few items of ``source``.
+
+    An ``Exception`` raised by an item ends the sample and is kept in ``failure``;
+    ``KeyboardInterrupt`` and its kind pass through.
+    """
+    recorder = _Recorder(function)
+    rss = _rss_bytes()
+    monitor = GilMonitor()
+    monitor.start()
+    try:
+        _run_blocks(recorder, source)
+    finally:
+        monitor.stop()
+    growth = max(0, _rss_bytes() - rss)
+    results = sorted(((b.start, b.values) for b in recorder.blocks), key=lambda block: block[0])
+    profile = _profile(recorder, source, monitor, growth)
+    start = recorder.blocks[-1].start if recorder.blocks else 0
+    return Sample(profile, results, recorder.last_items, start, recorder.failure)
+
+
+def _run_blocks(recorder: _Recorder, source: Source) -> None:
+    taker = _Spread(source) if isinstance(source, IndexedSource) else _Front(source)
+    for start, items in taker.blocks(recorder):
+        if not recorder.run(start, items) or _is_enough(recorder, source.length):
+            return
+
+
+def _is_enough(recorder: _Recorder, length: int | None) -> bool:
+    blocks, spent = recorder.steady, recorder.elapsed_s
+    done = sum(len(block.values) for block in recorder.blocks)
+    if length is not None and done >= length:
+        return True
+    serial_s = recorder.mean_s * (length - done) if length is not None else 0.0
+    if spent >= max(BUDGET_S, BUDGET_SHARE * serial_s):
+        return True
+    if len(recorder.blocks) <= 3:
+        return False
+    times = [block.per_item_s for block in blocks]
+    error = statistics.stdev(times) / math.sqrt(len(times)) / (statistics.fmean(times) or 1.0)
+    # A GIL share needs some milliseconds of watching: go on that long where it matters.
+    seen_enough = spent >= GilMonitor.needed_s() or serial_s < 10 * GilMonitor.needed_s()
+    return seen_enough and (error < STEADY or len(blocks) >= ENOUGH_BLOCKS)
+
+
+class _Spread:
+    """Blocks at positions spread over indexed data, the first item first."""
+
+    def __init__(self, source: IndexedSource) -> None:
+        self._source = source
+        self._taken: list[Span] = []
+
+    def blocks(self, recorder: _Recorder) -> Iterator[tuple[int, list[Any]]]:
+        length = self._source.length
+        for position in _positions(length):
+            start = self._free_from(position)
+            if start is None:
+                return
+            next_taken = min((s for s, _ in self._taken if s > start), default=length)
+            stop = min(start + _block_size(recorder, length), next_taken)
+            self._taken = sorted([*self._taken, (start, stop)])
+            yield start, list(self._source.items(start, stop))
+
+    def _free_from(self, position: int) -> int | None:
+        """The first free index from a position on, or from the front if there is none."""
+        for begin in (position, 0):
+            for start, stop in self._taken:
+                if start <= begin < stop:
+                    begin = stop
+            if begin < self._source.length:
+                return begin
+        return None
+
+
+class _Front:
+    """Blocks from the front of a stream."""
+
+    def __init__(self, source: StreamSource) -> None:
+        self._source = source
+
+    def blocks(self, recorder: _Recorder) -> Iterator[tuple[int, list[Any]]]:
+        while True:
+            start = self._source.taken
+            items = self._source.take(_block_size(recorder, self._source.length))
+            if not items:
+                return
+            yield start, items
+
+
+def _positions(length: int) -> Iterator[int]:
+    """The first item, then positions that fill the data more and more evenly, without end: the
+    fractional parts of multiples of the golden ratio, starting from the middle.
+    """
+    if length <= 0:
+        return
+    yield 0
+    fraction = 0.5
+    for _ in range(length):
+        yield int(fraction * length)
+        fraction = (fraction + 0.6180339887498949) % 1.0
+
+
+def _block_size(recorder: _Recorder, length: int | None) -> int:
+    """Items of the next timed block: one, unless they are so short that the clock matters."""
+    if not recorder.blocks:
+        return 1
+    per_item = min(block.per_item_s for block in recorder.blocks)
+    wanted = max(1, int(_BLOCK_S / max(per_item, 1e-9)))
+    grown = min(wanted, 20 * max(len(block.values) for block in recorder.blocks))
+    return grown if length is None else max(1, min(grown, length // 50))
+
+
+def _profile(
+    recorder: _Recorder, source: Source, monitor: GilMonitor, rss_growth: int
+) -> Profile:
+    blocks = sorted(recorder.steady, key=lambda block: block.start)
+    sampled = sum(len(block.values) for block in recorder.blocks)
+    items = source.length
+    if isinstance(source, StreamSource) and source.exhausted:
+        items = source.taken
+    if not blocks:
+        return Profile(items, 0, 0.0, 0.0, 0.0, 0.0, 0.0, (), 0.0, 0.0, 1.0, False, 0.0, 1.0, 0)
+    times = [block.per_item_s for block in blocks]
+    count = sum(len(block.values) for block in blocks)
+    mean, wall = statistics.fmean(times), sum(block.wall_s for block in blocks)
+    own = sum(block.cpu_s for block in blocks)
+    process = max(own, sum(block.process_cpu_s for block in blocks))
+    # Blocks average over their items, which hides their spread: scale it back.
+    scale = math.sqrt(max(1.0, count / len(blocks)))
+    spread = statistics.stdev(times) * scale if len(times) > 1 else 0.0
+    waiting = min(1.0, max(0.0, 1.0 - process / wall)) if wall > 0 else 0.0
+    first = recorder.blocks[0].wall_s
+    measured = monitor.watched_s >= monitor.needed_s()
+    return Profile(
+        items=items,
+        sampled=sampled,
+        sample_s=recorder.elapsed_s,
+        item_s=mean,
+        item_cpu_s=mean * (process / wall if wall > 0 else 1.0),
+        item_sd_s=spread,
+        longest_s=max(times),
+        durations=tuple(times),
+        first_call_s=first,
+        warmup_s=first - mean if len(recorder.blocks) > 1 and first > 3 * mean else 0.0,
+        gil_share=monitor.held_share if measured else 1.0 - waiting,
+        gil_measured=measured,
+        waiting_share=waiting,
+        inner_cores=max(1.0, process / wall) if wall > 0 else 1.0,
+        item_rss_bytes=rss_growth,
+    )
+
+
+def measure_packing(sample: Sample, *, inputs: bool) -> tuple[Packing, Packing]:
+    """What sending an item and a result takes, measured on sampled ones. Pickling an item has
+    effects of its own for some classes: it happens here only if ``inputs`` asks for it.
+    """
+    outputs = _packing([value for _, block in sample.results[-3:] for value in block[:200]])
+    return _packing(sample.recent_items[:200]) if inputs else Packing(), outputs
+
+
+def _packing(values: list[Any]) -> Packing:
+    """Time one pickle round trip, with few values if they are large."""
+    if not values:
+        return Packing(measured=True)
+    try:
+        once = _timed(values[-1:])
+        if len(values) > 1 and once.dump_s + once.load_s < _PACK_BUDGET_S / len(values):
+            return _timed(values)
+    except Exception as error:  # whatever a user's __reduce__ raises
+        return Packing(error=f"{type(error).__name__}: {error}", measured=True)
+    return once
+
+
+def _timed(values: list[Any]) -> Packing:
+    begin = time.perf_counter()
+    packed = pack(values)
+    packed_at = time.perf_counter()
+    # What arrives has been copied into buffers of its own: so must the trial be.
+    Packed(packed.data, tuple(memoryview(b).toreadonly() for b in packed.buffers)).unpack()
+    end = time.perf_counter()
+    count = len(values)
+    dump_s, load_s = packed_at - begin, end - packed_at
+    return Packing(packed.nbytes / count, dump_s / count, load_s / count, measured=True)
+
+
+def _process_cpu_s() -> float:
+    """CPU seconds of this process and of its finished children."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return time.process_time()
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def _rss_bytes() -> int:
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            pages = int(file.read().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * _page_bytes()
+
+
+def _page_bytes() -> int:
+    import resource
+
+    return resource.getpagesize()

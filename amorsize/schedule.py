@@ -1,0 +1,89 @@
+"""Chunk schedules: how many items each chunk holds. Pure arithmetic.
+
+The default is tapered: factoring with a factor of two (FAC2 of Hummel, Schonberg and Flynn,
+1992), each chunk ``ceil(R / 2W)`` of the R items that remain, bounded below so that overhead
+stays small and above so that expensive items at the front do no harm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["whole", "fixed", "tapered"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Summary of a schedule over a number of items."""
+
+    chunks: int
+    """Number of chunks."""
+    first: int
+    """Items of the first (largest) chunk."""
+    last: int
+    """Items of the chunks at the end, which decide how unevenly workers finish."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A rule that cuts items into chunks."""
+
+    kind: Kind
+    """``whole``: one chunk; ``fixed``: chunks of ``largest``; ``tapered``: shrinking chunks."""
+    workers: int
+    """Workers that share the chunks."""
+    smallest: int = 1
+    """Items of the smallest chunk (the last one may hold fewer)."""
+    largest: int = 1
+    """Items of the largest chunk."""
+
+    def next_size(self, remaining: int | None) -> int:
+        """Items of the next chunk when ``remaining`` are left; ``None`` if that is unknown."""
+        if remaining is None:
+            return self.largest if self.kind == "fixed" else max(self.smallest, self.largest // 4)
+        if self.kind == "whole":
+            return remaining
+        if self.kind == "fixed":
+            return min(self.largest, remaining)
+        share = math.ceil(remaining / (2 * self.workers))
+        return min(remaining, max(self.smallest, min(self.largest, share)))
+
+    def sizes(self, items: int) -> Iterator[int]:
+        """Items of each chunk, in order of dispatch."""
+        while items > 0:
+            size = self.next_size(items)
+            yield size
+            items -= size
+
+    def shape(self, items: int) -> Shape:
+        """Number and sizes of the chunks without listing the equal ones."""
+        if items <= 0:
+            return Shape(0, 0, 0)
+        if self.kind == "whole":
+            return Shape(1, items, items)
+        if self.kind == "fixed":
+            size = min(self.largest, items)
+            return Shape(math.ceil(items / size), size, size)
+        flat = max(0, (items - 2 * self.workers * self.largest) // self.largest)
+        rest = items - flat * self.largest
+        tail = list(self.sizes(rest))
+        return Shape(flat + len(tail), self.largest if flat else tail[0], max(1, min(self.smallest, tail[0])))
+
+
+def whole(workers: int = 1) -> Schedule:
+    """Everything in one chunk: the serial loop."""
+    return Schedule("whole", workers)
+
+
+def fixed(size: int, workers: int) -> Schedule:
+    """Equal chunks of ``size`` items, for engines and callers that know no other."""
+    return Schedule("fixed", workers, size, size)
+
+
+def tapered(smallest: int, largest: int, workers: int) -> Schedule:
+    """Shrinking chunks between two bounds."""
+    smallest = max(1, smallest)
+    return Schedule("tapered", workers, smallest, max(smallest, largest))
