@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from amorsize.errors import InvalidArgument, NotCallable
-from amorsize.plans import Plan
 from amorsize.planning import Planning
+from amorsize.plans import Plan
 from amorsize.plugins import registry
 from amorsize.sampler import sample
 from amorsize.source import source_of
@@ -51,7 +51,7 @@ def plan(
     return made
 
 
-def map(  # noqa: A001 - the name every user of this knows
+def map(
     fn: Callable[[Any], Any],
     data: Iterable[Any],
     *,
@@ -96,9 +96,7 @@ def dask_map(
     that lives as long as the call.
     """
     target = "dask" if client is None else client
-    return map(
-        fn, data, backend=target, workers=workers, chunk_size=chunk_size, options=options
-    )
+    return map(fn, data, backend=target, workers=workers, chunk_size=chunk_size, options=options)
 
 
 def ray_map(

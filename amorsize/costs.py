@@ -108,6 +108,12 @@ def _figure(name: str, data: Mapping[str, Any]) -> Figure:
         spread, note = float(raw.get("spread", 0.0)), str(raw.get("note", ""))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no valid figure {name!r}") from error
-    if not 0.0 <= value < 1e6 or origin not in ("measured", "cached", "observed", "declared", "fallback"):
+    if not 0.0 <= value < 1e6 or origin not in (
+        "measured",
+        "cached",
+        "observed",
+        "declared",
+        "fallback",
+    ):
         raise ValueError(f"figure {name!r} is out of range: {raw}")
     return Figure(value, origin, spread, note)

@@ -40,7 +40,9 @@ class NotIterable(InvalidArgument, TypeError):
 class BackendNotFound(AmorsizeError, LookupError):
     """No backend has this name, and no adapter recognises this object."""
 
-    def __init__(self, wanted: object, known: Sequence[str], load_errors: Sequence[str] = ()) -> None:
+    def __init__(
+        self, wanted: object, known: Sequence[str], load_errors: Sequence[str] = ()
+    ) -> None:
         what = f"called {wanted!r}" if isinstance(wanted, str) else f"for {shorten(wanted)}"
         message = f"there is no backend {what}; known backends: {', '.join(known) or 'none'}"
         if load_errors:

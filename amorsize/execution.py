@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from typing import Any
 
 from amorsize import pricing
 from amorsize.backend import Backend, OpenRequest
@@ -32,7 +31,7 @@ class Execution:
         if planning.profile.remaining is not None:
             self.report.predicted = chosen.prediction.seconds
         self.failure = FirstFailure()
-        self._run: Run | None = None
+        self._held: Callable[[], int] = lambda: 0
 
     def pieces(self, *, lazily: bool = False) -> Generator[Piece, None, None]:
         """Results of the items that were not sampled, in pieces and in any order; ``lazily``
@@ -46,17 +45,13 @@ class Execution:
         if self._inline:
             yield from self._serial(feed, lazily=lazily)
         else:
-            self._run = self._parallel_run(feed)
-            self._run.held = self._held
-            yield from self._run.pieces()
+            run = self._parallel_run(feed)
+            run.held = self._held
+            yield from run.pieces()
 
     def hold(self, held: Callable[[], int]) -> None:
         """Tell how many pieces the consumer holds back, which bounds what is in flight."""
         self._held = held
-
-    @staticmethod
-    def _held() -> int:
-        return 0
 
     def learn(self) -> None:
         """Let later plans of this process know what starting the backend really took."""

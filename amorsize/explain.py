@@ -69,7 +69,9 @@ def _measured(plan: Plan) -> list[str]:
     profile = plan.profile
     doubt = ""
     if profile.relative_error > 0.2 and profile.items != profile.sampled:
-        doubt = "; uneven, the mean is doubtful" if len(profile.durations) > 1 else "; one call only"
+        doubt = (
+            "; uneven, the mean is doubtful" if len(profile.durations) > 1 else "; one call only"
+        )
     lines = [
         "Measured here:",
         f"  item        {seconds(profile.item_s)} +- {seconds(profile.item_sd_s)}{doubt}",

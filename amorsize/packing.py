@@ -29,7 +29,7 @@ _loaded: OrderedDict[str, Callable[[Any], Any]] = OrderedDict()
 class Packed:
     """A pickled object and its out-of-band buffers."""
 
-    data: bytes
+    data: bytes | bytearray
     """The pickle stream."""
     buffers: tuple[Any, ...] = ()
     """Buffers referred to by the stream: ``PickleBuffer`` when made, bytes-like when arrived."""

@@ -240,7 +240,9 @@ def _schedules(
     floor = math.ceil(busy / (OVERHEAD_SHARE * item_s))
     payload = 0.0
     if not offer.traits.shares_memory:
-        payload = max(profile.outputs.nbytes, 0 if offer.traits.inherits_memory else profile.inputs.nbytes)
+        payload = max(
+            profile.outputs.nbytes, 0 if offer.traits.inherits_memory else profile.inputs.nbytes
+        )
     by_bytes = max(1, int(CHUNK_BYTES / payload)) if payload > 0 else items
     largest = min(by_bytes, math.ceil(max(TAIL_S, TAIL_SLOTS * costs.slot_s.value) / item_s))
     for divisor in (16, 4, 1):

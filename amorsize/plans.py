@@ -263,7 +263,7 @@ class Plan:
             decision, backend = self._planning.on(wanted)
         return Execution(self._planning, decision, backend)
 
-    def _finish(self, execution: _Execution) -> None:
+    def _finish(self, execution: Execution) -> None:
         self.report = execution.report
         execution.learn()
         log.info("%s", execution.report.summary())

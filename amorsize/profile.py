@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -80,7 +81,7 @@ class Profile:
         """Standard error of the mean item time, relative to it; 1 if only one call was seen."""
         if len(self.durations) < 2 or self.item_s <= 0:
             return 1.0
-        return self.item_sd_s / self.item_s / len(self.durations) ** 0.5
+        return self.item_sd_s / self.item_s / math.sqrt(len(self.durations))
 
     def to_dict(self) -> dict[str, Any]:
         """The profile as plain data."""

@@ -99,7 +99,12 @@ class RunReport:
         """
         compute = self.compute_s / max(1, self.workers)
         rest = max(0.0, self.actual - self.startup_s - compute - self.shutdown_s)
-        actual = {STARTUP: self.startup_s, COMPUTE: compute, OVERHEAD: rest, SHUTDOWN: self.shutdown_s}
+        actual = {
+            STARTUP: self.startup_s,
+            COMPUTE: compute,
+            OVERHEAD: rest,
+            SHUTDOWN: self.shutdown_s,
+        }
         return tuple(TermReport(n, self._predicted_term(n), s) for n, s in actual.items())
 
     def _predicted_term(self, name: str) -> float | None:
@@ -126,10 +131,23 @@ class RunReport:
         data = {
             name: getattr(self, name)
             for name in (
-                "backend workers items predicted actual startup_s shutdown_s compute_s cpu_s "
-                "packing_s driver_s result_bytes peak_rss_bytes lost_workers rerun_items "
-                "chunk_count"
-            ).split()
+                "backend",
+                "workers",
+                "items",
+                "predicted",
+                "actual",
+                "startup_s",
+                "shutdown_s",
+                "compute_s",
+                "cpu_s",
+                "packing_s",
+                "driver_s",
+                "result_bytes",
+                "peak_rss_bytes",
+                "lost_workers",
+                "rerun_items",
+                "chunk_count",
+            )
         }
         data["ratio"] = self.ratio
         data["terms"] = [asdict(term) for term in self.terms]

@@ -173,7 +173,9 @@ class Run:
     def _note_failure(self, chunk: Chunk, outcome: Outcome) -> None:
         first = outcome.failures[0]
         index = list(chunk.indices())[first.position]
-        annotate(first.exception, index, self._item(chunk, first.position, index), outcome.times.worker)
+        annotate(
+            first.exception, index, self._item(chunk, first.position, index), outcome.times.worker
+        )
         self.failure.offer(index, first.exception)
         self.feed.cut(index)
 

@@ -220,9 +220,7 @@ def _block_size(recorder: _Recorder, length: int | None) -> int:
     return grown if length is None else max(1, min(grown, length // 50))
 
 
-def _profile(
-    recorder: _Recorder, source: Source, monitor: GilMonitor, rss_growth: int
-) -> Profile:
+def _profile(recorder: _Recorder, source: Source, monitor: GilMonitor, rss_growth: int) -> Profile:
     blocks = sorted(recorder.steady, key=lambda block: block.start)
     sampled = sum(len(block.values) for block in recorder.blocks)
     items = source.length

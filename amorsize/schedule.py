@@ -70,7 +70,9 @@ class Schedule:
         flat = max(0, (items - 2 * self.workers * self.largest) // self.largest)
         rest = items - flat * self.largest
         tail = list(self.sizes(rest))
-        return Shape(flat + len(tail), self.largest if flat else tail[0], max(1, min(self.smallest, tail[0])))
+        return Shape(
+            flat + len(tail), self.largest if flat else tail[0], max(1, min(self.smallest, tail[0]))
+        )
 
 
 def whole(workers: int = 1) -> Schedule:

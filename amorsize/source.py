@@ -20,7 +20,15 @@ Span = tuple[int, int]
 """A half-open range ``(start, stop)`` of item positions in the data."""
 
 _SLICEABLE = (list, tuple, range, str, bytes, bytearray, memoryview)
-_SNAPSHOT = (set, frozenset, dict, deque, type({}.keys()), type({}.values()), type({}.items()))
+_SNAPSHOT: tuple[type, ...] = (
+    set,
+    frozenset,
+    dict,
+    deque,
+    type({}.keys()),
+    type({}.values()),
+    type({}.items()),
+)
 
 
 class IndexedSource(ABC):

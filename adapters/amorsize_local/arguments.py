@@ -12,9 +12,9 @@ from typing import Any
 class PoolArguments(Mapping[str, Any]):
     """Numbers for your own pool::
 
-        arguments = plan.arguments("multiprocessing")
-        with arguments.context().Pool(**arguments.pool()) as pool:
-            results = pool.map(fn, data, **arguments)
+    arguments = plan.arguments("multiprocessing")
+    with arguments.context().Pool(**arguments.pool()) as pool:
+        results = pool.map(fn, data, **arguments)
     """
 
     processes: int

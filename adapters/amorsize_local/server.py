@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pickle
 import signal
 from collections.abc import Callable, Sequence
@@ -63,7 +62,7 @@ def _outcome(
 ) -> PackedOutcome | FunctionNotLoaded:
     items: Any
     if order.carried:
-        items = Packed(bytes(frames[0]), tuple(frames[1:]))
+        items = Packed(frames[0], tuple(frames[1:]))
     else:
         assert assignment.source is not None
         items = assignment.source.spans(order.spans)
@@ -104,6 +103,3 @@ def name_of_death(exitcode: int | None) -> str:
         except ValueError:
             return f"killed by signal {-exitcode}"
     return f"exited with code {exitcode} (os._exit, or a crash of the interpreter)"
-
-
-

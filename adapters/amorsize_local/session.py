@@ -59,7 +59,9 @@ class ProcessSession(Session):
         except OSError as error:
             self.close(cancel=True)
             remedy = "use fewer workers, or backend='threads'"
-            raise BackendUnavailable("multiprocessing", f"cannot start workers: {error}", remedy) from error
+            raise BackendUnavailable(
+                "multiprocessing", f"cannot start workers: {error}", remedy
+            ) from error
 
     @property
     def workers(self) -> int:  # type: ignore[override]

@@ -60,6 +60,21 @@ class Limits:
     start_methods: tuple[str, ...]
     """Ways to start processes here; Python's default first."""
 
+    @property
+    def free_cores(self) -> float:
+        """Cores that others leave idle now; never less than one, or ``cores`` if that is less."""
+        return max(self.cores - self.load.foreign_cores, min(1.0, self.cores))
+
+    def workers_that_fit(self, worker_bytes: float) -> int:
+        """Return how many workers of this many bytes each the memory holds, up to ``workers``.
+
+        At least 1: whether a single worker may be tried in too little memory is for the
+        planner to say, not for the probe.
+        """
+        if self.shared_memory_bytes is None or worker_bytes <= 0:
+            return self.workers
+        return max(1, min(self.workers, int(self.shared_memory_bytes / worker_bytes)))
+
     def to_dict(self) -> dict[str, object]:
         """Return the limits as plain data for JSON."""
         return {

@@ -15,7 +15,8 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 from amorsize.probes.host import Host
 
@@ -25,6 +26,10 @@ _OTHER_POOLS = ("libgomp", "libiomp", "libomp", "libtbb", "libmkl", "libblis", "
 # Names of the functions in plain builds, in builds with 64-bit integers, and in wheels.
 _PREFIXES = ("scipy_openblas_", "openblas_")
 _SUFFIXES = ("64_", "")
+
+# Threads of the pool spin for some 25 ms after a computation before they sleep.
+_NAP_S = 0.002
+_MAX_NAPS = 25
 
 _PTHREADS = 1  # what openblas_get_parallel() returns for a pool of POSIX threads
 
@@ -49,13 +54,29 @@ class Pools:
                 self.spans[path] = (low, low + _memory_size(host, path))
             self.others = self.others or base.startswith(_OTHER_POOLS)
 
-    def unexplained(self, tids: Iterable[str]) -> list[str]:
-        """Return the threads that are not known to belong to one of the pools."""
+    def foreign(self, tids: list[str], sleep: Callable[[float], None] = time.sleep) -> list[str]:
+        """Return the threads that do not belong to one of the pools."""
         if not self.spans:
-            return list(tids)
+            return tids
+        foreign, busy, asleep = self._classify(tids)
+        if not self.others:
+            # Threads that compute show nothing of themselves; as nothing else that is known
+            # to have a pool is loaded, they are OpenBLAS's if its pools can have so many.
+            fits = asleep + len(busy) <= self._capacity() if busy else True
+            return foreign if fits else foreign + busy
+        # Otherwise wait until they have gone to sleep, and show where.
+        for _ in range(_MAX_NAPS):
+            if foreign or not busy:
+                break
+            sleep(_NAP_S)
+            foreign, busy, _ = self._classify(tids)
+        return foreign + busy
+
+    def _classify(self, tids: Iterable[str]) -> tuple[list[str], list[str], int]:
+        """Return the foreign threads, those that compute now, and the number asleep in a pool."""
         foreign: list[str] = []
         busy: list[str] = []
-        known = 0
+        asleep = 0
         for tid in tids:
             state = self._host.read(f"/proc/self/task/{tid}/syscall")
             if state is None:  # the thread has ended meanwhile, or the file is withheld
@@ -63,12 +84,10 @@ class Pools:
             elif state.startswith("running") or _yielding(state):
                 busy.append(tid)
             elif self._waits_inside(state):
-                known += 1
+                asleep += 1
             else:
                 foreign.append(tid)
-        if busy and (self.others or known + len(busy) > self._capacity()):
-            foreign += busy
-        return foreign
+        return foreign, busy, asleep
 
     def _waits_inside(self, state: str) -> bool:
         """Return whether the first argument of the system call lies in a library's data."""
@@ -119,7 +138,7 @@ def _at(data: bytes, offset: int, code: str) -> tuple[int, ...]:
     return struct.unpack_from(f"<{code}", data, offset)
 
 
-# Threads of the pool spin on sched_yield for some 25 ms after a computation, then sleep.
+# The system call on which they spin, where its number is known.
 _SCHED_YIELD = {"x86_64": "24", "aarch64": "124", "riscv64": "124"}
 
 
@@ -195,7 +214,7 @@ class Recogniser:
         fresh = present - self._known
         if fresh and not sys.platform.startswith("linux"):
             return sorted(fresh)
-        foreign = Pools(host).unexplained(sorted(fresh)) if fresh else []
+        foreign = Pools(host).foreign(sorted(fresh)) if fresh else []
         self._known = present - frozenset(foreign)
         return foreign
 
