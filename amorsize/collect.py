@@ -10,10 +10,19 @@ from amorsize.runner import Piece
 
 
 def in_one_list(pieces: Iterable[Piece]) -> list[Any]:
-    """All results in the order of their items."""
+    """All results in the order of their items. Pieces are copied as soon as their place is
+    reached, while they are still in the processor's cache, and not kept.
+    """
     results: list[Any] = []
-    for _, values in sorted(pieces, key=lambda piece: piece[0]):
-        results += values
+    early: dict[int, list[Any]] = {}
+    for start, values in pieces:
+        early[start] = values
+        while (due := early.pop(len(results), None)) is not None:
+            results += due
+            if not due:
+                break
+    for start in sorted(early):  # only behind an item that failed
+        results += early[start]
     return results
 
 

@@ -17,6 +17,9 @@ from amorsize.source import IndexedSource, StreamSource
 
 _BLOCK_S = 0.05
 """Seconds of work per block of a stream in the serial loop."""
+_CACHED_ITEMS = 8192
+"""Results per block of the serial loop: few enough to stay in a processor's cache until they
+are put in their place, many enough that a block's own cost is nothing."""
 
 
 class Execution:
@@ -109,7 +112,7 @@ class Execution:
                 yield from self._serial_stream(feed, 1 if lazily else self._block())
                 return
             for start, stop in feed.gaps():
-                step = self._block() if lazily else stop - start
+                step = min(self._block(), _CACHED_ITEMS) if lazily else _CACHED_ITEMS
                 for first in range(start, stop, step):
                     last = min(stop, first + step)
                     loop = run_loop(function, source.items(first, last), first)

@@ -217,7 +217,7 @@ class Plan:
             Exception: what the function raised, with the item's index in its notes.
         """
         execution = self._execution(backend)
-        results = collect.in_one_list([*self._planning.sample.results, *execution.pieces()])
+        results = collect.in_one_list(chain(self._planning.sample.results, execution.pieces()))
         self._finish(execution)
         if execution.failure.error is not None:
             raise execution.failure.error

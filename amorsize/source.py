@@ -20,15 +20,8 @@ Span = tuple[int, int]
 """A half-open range ``(start, stop)`` of item positions in the data."""
 
 _SLICEABLE = (list, tuple, range, str, bytes, bytearray, memoryview)
-_SNAPSHOT: tuple[type, ...] = (
-    set,
-    frozenset,
-    dict,
-    deque,
-    type({}.keys()),
-    type({}.values()),
-    type({}.items()),
-)
+_VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
+_SNAPSHOT: tuple[Any, ...] = (set, frozenset, dict, deque, *_VIEWS)
 
 
 class IndexedSource(ABC):
@@ -153,7 +146,7 @@ def _iterates_as_builtin(data: Any) -> bool:
     kind = type(data)
     if isinstance(data, memoryview):
         return data.ndim == 1
-    base = next(b for b in (*_SLICEABLE, *_SNAPSHOT) if isinstance(data, b))
+    base: Any = next(b for b in (*_SLICEABLE, *_SNAPSHOT) if isinstance(data, b))
     same_items = getattr(kind, "__getitem__", None) is getattr(base, "__getitem__", None)
     return kind.__iter__ is base.__iter__ and same_items and kind.__len__ is base.__len__
 

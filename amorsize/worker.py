@@ -73,7 +73,7 @@ class PackedOutcome:
     """
 
     values: Packed
-    failures: bytes
+    failures: bytes | bytearray
     times: ChunkTimes
 
     def unpack(self) -> Outcome:
@@ -159,7 +159,7 @@ def _pack_results(
     failures: list[tuple[int, BaseException]],
     first_index: int,
     stop_on_error: bool,
-) -> tuple[Packed, bytes]:
+) -> tuple[Packed, bytes | bytearray]:
     try:
         packed = pack(values)
     except Exception:  # whatever a user's __reduce__ raises: find the item it belongs to

@@ -43,7 +43,7 @@ class InnerThreads(AbstractContextManager["InnerThreads"]):
         """Threads that each library may use."""
         self._environ = environ
         self._before = {name: environ.get(name) for name in THREAD_VARIABLES}
-        self._pools: _Restorable | None = None
+        self._pools: list[_Restorable] = []
 
     def apply(self, modules: Mapping[str, ModuleType]) -> None:
         """Limit the libraries that are loaded, and those loaded from now on."""
@@ -61,9 +61,9 @@ class InnerThreads(AbstractContextManager["InnerThreads"]):
             else:
                 self._environ[name] = value
         self._before = {}
-        pools, self._pools = self._pools, None
-        if pools is not None:
-            pools.restore_original_limits()
+        pools, self._pools = self._pools, []
+        for pool in reversed(pools):
+            pool.restore_original_limits()
 
     def __exit__(
         self,
@@ -82,9 +82,9 @@ def limit_inner_threads(
 ) -> InnerThreads:
     """Let BLAS and OpenMP libraries in this process use at most ``n`` threads each.
 
-    Takes effect at once; meant for the start of a worker. Libraries that are loaded already
-    are told through threadpoolctl where it is installed; libraries loaded later, and child
-    processes, read the variables. Settings that are lower already stay. As a context
+    Takes effect at once; meant for the start of a worker. OpenBLAS libraries that are loaded
+    already are told directly, others through threadpoolctl where it is installed; libraries
+    loaded later, and child processes, read the variables. Settings that are lower already stay. As a context
     manager, or through ``restore()``, the former settings come back.
     """
     limit = InnerThreads(max(1, n), os.environ if environ is None else environ)
@@ -92,27 +92,29 @@ def limit_inner_threads(
     return limit
 
 
-def _limit_loaded(count: int) -> _Restorable | None:
+def _limit_loaded(count: int) -> list[_Restorable]:
     """Limit the pools of loaded libraries, leaving alone those that are smaller already."""
+    from amorsize.probes.host import Host
+    from amorsize.probes.openblas import PoolSizes, loaded_pools
+
+    libraries, others = loaded_pools(Host())
+    limits: list[_Restorable] = [PoolSizes(libraries, count)]
+    # threadpoolctl takes some 20 ms to import: not for OpenBLAS, which needs no help.
+    if others or not libraries:
+        limits += _limit_others(count)
+    return limits
+
+
+def _limit_others(count: int) -> list[_Restorable]:
     try:
         import threadpoolctl
-    except ImportError:
-        return _limit_openblas(count)
-    try:
+
         controller = threadpoolctl.ThreadpoolController()
         pools = controller.info()
         wide = [pool["filepath"] for pool in pools if pool["num_threads"] > count]
         if not wide:
-            return None
+            return []
         limiter: _Restorable = controller.select(filepath=wide).limit(limits=count)
-    except Exception:  # a library it cannot talk to: the variables are all that is left
-        return None
-    return limiter
-
-
-def _limit_openblas(count: int) -> _Restorable | None:
-    """Without threadpoolctl, limit OpenBLAS alone, the library of numpy's wheels."""
-    from amorsize.probes.host import Host
-    from amorsize.probes.openblas import PoolSizes
-
-    return PoolSizes(Host(), count)
+    except Exception:  # not installed, or a library it cannot talk to: the variables remain
+        return []
+    return [limiter]

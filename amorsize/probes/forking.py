@@ -89,8 +89,8 @@ def _threads(host: Host) -> ForkSafety:
 
     foreign = openblas.recogniser.foreign(others, host)
     if foreign:
-        count = _count(len(foreign), "native thread")
-        return ForkSafety(False, f"{count} alive: {_names(host, foreign)}")
+        count = _count(foreign, "native thread")
+        return ForkSafety(False, f"{count} alive that may hold locks: {_names(host, others)}")
     count = _count(len(others), "other thread")
     return ForkSafety(True, f"{count} of OpenBLAS, which allows for forks")
 
