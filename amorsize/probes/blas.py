@@ -84,8 +84,8 @@ def limit_inner_threads(
 
     Takes effect at once; meant for the start of a worker. OpenBLAS libraries that are loaded
     already are told directly, others through threadpoolctl where it is installed; libraries
-    loaded later, and child processes, read the variables. Settings that are lower already stay. As a context
-    manager, or through ``restore()``, the former settings come back.
+    loaded later, and child processes, read the variables. Settings that are lower already
+    stay. As a context manager, or through ``restore()``, the former settings come back.
     """
     limit = InnerThreads(max(1, n), os.environ if environ is None else environ)
     limit.apply(sys.modules if modules is None else modules)

@@ -1,0 +1,228 @@
+"""Real limits of this machine: control groups, affinity, rlimits. Skipped where not permitted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from amorsize import probes
+from amorsize.probes.forking import default_start_method
+
+MIB = 1 << 20
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
+
+PROBE = (
+    "import json, sys; from amorsize import probes; print(json.dumps(probes.limits().to_dict()))"
+)
+
+
+def probe(
+    *, prefix: tuple[str, ...] = (), setup: str = "", environ: dict[str, str] | None = None
+) -> dict[str, object]:
+    """Return what a child process finds; ``setup`` runs in it before anything is probed."""
+    done = subprocess.run(
+        [*prefix, sys.executable, "-c", f"{setup}\n{PROBE}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **(environ or {})},
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+class Groups:
+    """Control groups made for one test: v1 or v2, whichever this machine has."""
+
+    def __init__(self) -> None:
+        self.made: list[Path] = []
+        self.version = 0
+        self._roots: dict[str, Path] = {}
+        base = Path("/sys/fs/cgroup")
+        if (base / "cgroup.controllers").is_file():
+            self.version = 2
+            self._roots = {"cpu": base, "memory": base}
+        elif (base / "cpu" / "cpu.cfs_quota_us").is_file() or (base / "memory").is_dir():
+            self.version = 1
+            self._roots = {"cpu": base / "cpu", "memory": base / "memory"}
+
+    def make(self, path: str, *, quota: float | None = None, memory: int | None = None) -> None:
+        """Make a group below the controllers' roots, with a quota in cores and bytes."""
+        for root in dict.fromkeys(self._roots.values()):
+            group = root / path
+            if self.version == 2:
+                (group.parent / "cgroup.subtree_control").write_text("+cpu +memory")
+            group.mkdir()
+            self.made.append(group)
+        cpu, mem = self._roots["cpu"] / path, self._roots["memory"] / path
+        if quota is not None and self.version == 2:
+            (cpu / "cpu.max").write_text(f"{int(quota * 100_000)} 100000")
+        elif quota is not None:
+            (cpu / "cpu.cfs_period_us").write_text("100000")
+            (cpu / "cpu.cfs_quota_us").write_text(str(int(quota * 100_000)))
+        if memory is not None:
+            name = "memory.max" if self.version == 2 else "memory.limit_in_bytes"
+            (mem / name).write_text(str(memory))
+
+    def entry(self, path: str) -> str:
+        """Return the code by which a child enters the group."""
+        files = [str(root / path / "cgroup.procs") for root in dict.fromkeys(self._roots.values())]
+        return f"import os\nfor name in {files!r}:\n    open(name, 'w').write(str(os.getpid()))"
+
+    def remove(self) -> None:
+        for group in reversed(self.made):
+            with contextlib.suppress(OSError):
+                for pid in (group / "cgroup.procs").read_text().split():
+                    os.kill(int(pid), signal.SIGKILL)
+            with contextlib.suppress(OSError):
+                group.rmdir()
+
+
+@pytest.fixture
+def cgroups() -> Iterator[Groups]:
+    groups = Groups()
+    if not groups.version:
+        pytest.skip("no control groups are mounted at /sys/fs/cgroup")
+    trial = f"amorsize-trial-{os.getpid()}"
+    try:
+        try:
+            groups.make(trial, quota=1.0, memory=64 * MIB)
+        except OSError as error:
+            pytest.skip(f"control groups cannot be made here: {error}")
+        yield groups
+    finally:
+        groups.remove()
+
+
+# In v1 the kernel refuses a child a larger quota than its parent's; in v2 it allows it.
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [
+        ((1.5, 512 * MIB), (None, None)),
+        ((1.8, 900 * MIB), (1.5, 512 * MIB)),
+        ((1.5, 900 * MIB), (1.2, 512 * MIB)),
+        ((1.5, 512 * MIB), (1.5, 700 * MIB)),
+    ],
+    ids=["outer only", "inner tighter", "both, inner tighter", "memory: outer tighter"],
+)
+def test_the_tightest_of_two_nested_groups(
+    cgroups: Groups,
+    outer: tuple[float | None, int | None],
+    inner: tuple[float | None, int | None],
+) -> None:
+    name = f"amorsize-test-{os.getpid()}"
+    try:
+        cgroups.make(name, quota=outer[0], memory=outer[1])
+        cgroups.make(f"{name}/inner", quota=inner[0], memory=inner[1])
+    except OSError as error:
+        pytest.skip(f"these limits cannot be set here: {error}")
+    found = probe(setup=cgroups.entry(f"{name}/inner"))
+    quota = min(value for value in (outer[0], inner[0]) if value is not None)
+    memory = min(value for value in (outer[1], inner[1]) if value is not None)
+    if (os.cpu_count() or 1) < 2:
+        quota = min(quota, 1.0)
+    assert found["cores"] == quota
+    assert found["workers"] == (2 if quota > 1 else 1)
+    assert isinstance(found["memory_bytes"], int)
+    assert memory - 128 * MIB < found["memory_bytes"] <= memory
+    binding = found["binding_memory"]
+    assert isinstance(binding, dict)
+    assert binding["name"].startswith("cgroup-v")
+    assert name in binding["source"]
+    if quota != 1.0:
+        assert isinstance(found["binding_cpu"], dict)
+        assert name in found["binding_cpu"]["source"]
+
+
+def test_file_cache_in_a_group_is_not_in_use(cgroups: Groups, tmp_path: Path) -> None:
+    """Reading a file fills the group's cache; the probe must not count it as used."""
+    name = f"amorsize-test-{os.getpid()}"
+    cgroups.make(name, memory=512 * MIB)
+    file = tmp_path / "data"
+    setup = cgroups.entry(name) + (
+        f"\nopen({str(file)!r}, 'wb').write(bytes({200 * MIB}))"
+        f"\nos.sync()\nlen(open({str(file)!r}, 'rb').read(1))"
+    )
+    found = probe(setup=setup)
+    binding = found["binding_memory"]
+    assert isinstance(binding, dict)
+    assert name in binding["source"]
+    assert isinstance(found["memory_bytes"], int)
+    assert found["memory_bytes"] > 400 * MIB, binding["note"]
+
+
+def test_one_cpu_by_taskset() -> None:
+    from shutil import which
+
+    if which("taskset") is None:
+        pytest.skip("taskset is not installed")
+    cpu = min(os.sched_getaffinity(0))
+    found = probe(prefix=("taskset", "-c", str(cpu)))
+    assert found["cores"] == 1
+    assert found["workers"] == 1
+    assert isinstance(found["binding_cpu"], dict)
+    if (os.cpu_count() or 1) > 1:
+        assert found["binding_cpu"]["name"] == "affinity"
+
+
+def test_one_cpu_by_a_system_call() -> None:
+    found = probe(setup="import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})")
+    assert found["workers"] == 1
+
+
+def test_affinity_changed_later_is_seen_after_a_refresh() -> None:
+    setup = (
+        "import os; from amorsize import probes; probes.limits()\n"
+        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); probes.limits(refresh=True)"
+    )
+    assert probe(setup=setup)["workers"] == 1
+
+
+def test_address_space_limit() -> None:
+    setup = "import resource; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))"
+    found = probe(setup=setup)
+    assert isinstance(found["memory_bytes"], int)
+    assert found["memory_bytes"] < 4 << 30
+
+
+def test_the_operators_variable() -> None:
+    assert probe(environ={"AMORSIZE_MAX_WORKERS": "1"})["workers"] == 1
+
+
+def test_the_share_of_an_amorsize_worker() -> None:
+    assert probe(environ={"AMORSIZE_WORKER_SHARE": "0.5"})["cores"] == 0.5
+
+
+def test_start_methods_are_multiprocessings() -> None:
+    import multiprocessing
+
+    assert list(probes.start_methods()) == multiprocessing.get_all_start_methods()
+    assert default_start_method() == multiprocessing.get_all_start_methods()[0]
+
+
+def test_a_loky_worker_sees_its_share() -> None:
+    pytest.importorskip("joblib")
+    code = (
+        "import warnings; warnings.simplefilter('ignore')\n"
+        "from joblib import Parallel, delayed\n"
+        "from amorsize import probes\n"
+        "print(Parallel(n_jobs=2)([delayed(eval)"
+        "(\"__import__('amorsize.probes').probes.limits().cores\")])[0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    cores = float(done.stdout)
+    assert cores == max(1, (os.cpu_count() or 1) // 2) or cores < 1
