@@ -78,7 +78,7 @@ def table(text: str | None, separator: str | None = None) -> dict[str, str]:
     """Return ``key value`` or ``key: value`` lines as a mapping; other lines are left out."""
     rows: dict[str, str] = {}
     for line in (text or "").splitlines():
-        key, *rest = line.split(separator, 1)
-        if rest:
-            rows[key.strip()] = rest[0].strip()
+        parts = line.split(separator, 1)
+        if len(parts) == 2:
+            rows[parts[0].strip()] = parts[1].strip()
     return rows

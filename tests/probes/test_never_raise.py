@@ -214,6 +214,15 @@ def test_limits(host: Host) -> None:
     json.dumps(found.to_dict())
 
 
+@checked
+@given(st.sampled_from([name for name in FILES if name not in SOUND]))
+def test_blank_lines(name: str) -> None:
+    host = Recorded(
+        {**SOUND, name: b" \n\n\t\n"}, {"PE_HOSTFILE": "/spool/file"}, Strange("linux", 4, 2)
+    )
+    assert Prober(host).limits().cores == 4
+
+
 # What the kernel itself cannot have written leaves the count of cores alone.
 @checked
 @given(st.sampled_from([name for name in FILES if BASE in name or "/proc/self/" in name]), contents)
