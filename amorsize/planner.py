@@ -155,7 +155,9 @@ def decide(
     best = min(candidate.prediction.seconds for candidate in candidates)
     limit = best * (1 + NOISE_SHARE) + NOISE_S
     tied = [candidate for candidate in candidates if candidate.prediction.seconds <= limit]
-    chosen = min(tied, key=lambda c: (ranks[c.backend], c.workers, c.prediction.seconds))
+    # Among equals also the finest chunks: equal predictions trust an even sample, which a trend
+    # in the data or a single long item would betray.
+    chosen = min(tied, key=lambda c: (ranks[c.backend], c.workers, c.schedule.smallest))
     reason = "fastest" if chosen.prediction.seconds == best else "simplest of those within noise"
     rejected = _rejected(candidates, chosen)
     return Decision(replace(chosen, reason=reason), rejected, tuple(refusals), items)

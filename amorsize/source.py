@@ -132,7 +132,7 @@ def source_of(data: Any) -> Source:
         return _Sliceable(data)
     if _is_numpy_array(data):
         return _Sliceable(data)
-    if type(data).__module__.startswith("pandas.") and type(data).__name__ == "Series":
+    if type(data).__module__.partition(".")[0] == "pandas" and type(data).__name__ == "Series":
         return _Series(data)
     if isinstance(data, _SNAPSHOT) and _iterates_as_builtin(data):
         return _Sliceable(list(data))

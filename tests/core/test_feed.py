@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amorsize.feed import Feed
+from amorsize.schedule import fixed, tapered
+from amorsize.source import source_of
+
+spans = st.lists(st.tuples(st.integers(0, 99), st.integers(1, 5)), max_size=6)
+
+
+def indices(feed: Feed) -> list[int]:
+    found: list[int] = []
+    while (chunk := feed.next()) is not None:
+        assert chunk.count >= 1
+        found += chunk.indices()
+    return found
+
+
+@given(spans, st.integers(1, 40), st.booleans())
+def test_every_item_that_is_not_done_is_fed_once(
+    done: list[tuple[int, int]], size: int, carry: bool
+) -> None:
+    blocks = [(start, min(100, start + count)) for start, count in done]
+    expected = set(range(100)) - {i for start, stop in blocks for i in range(start, stop)}
+    source = source_of(list(range(100)))
+    feed = Feed(source, blocks, tapered(1, size, 2), item_s=1.0, carry_items=carry)
+    assert indices(feed) == sorted(expected)
+    assert feed.remaining == 0
+
+
+@given(st.integers(2, 60), spans)
+def test_halves_make_the_whole(size: int, done: list[tuple[int, int]]) -> None:
+    blocks = [(start, min(100, start + count)) for start, count in done]
+    source = source_of(list(range(100)))
+    feed = Feed(source, blocks, fixed(size, 2), item_s=1.0, carry_items=True)
+    while (chunk := feed.next()) is not None:
+        if chunk.count < 2:
+            continue
+        halves = feed.split(chunk)
+        assert [i for half in halves for i in half.indices()] == list(chunk.indices())
+        assert [x for half in halves for x in half.items or []] == chunk.items
+        assert all(half.count == len(half.items or []) > 0 for half in halves)
+
+
+def test_chunks_put_back_come_first_in_their_order() -> None:
+    feed = Feed(source_of(range(100)), [], fixed(10, 2), item_s=1.0, carry_items=False)
+    first, second = feed.next(), feed.next()
+    assert first is not None
+    assert second is not None
+    feed.put_back([first, second])
+    assert feed.next() is first
+    assert feed.next() is second
+    third = feed.next()
+    assert third is not None
+    assert third.first_index == 20
+
+
+def test_a_cut_ends_the_data_at_the_failing_item() -> None:
+    feed = Feed(source_of(range(100)), [], fixed(10, 2), item_s=1.0, carry_items=False)
+    late = feed.next()
+    assert late is not None
+    feed.cut(35)
+    assert indices(feed) == list(range(10, 35))
+    feed.put_back([late])
+    feed.cut(0)
+    assert feed.next() is None
+
+
+def test_streams_are_fed_in_order_with_their_items() -> None:
+    feed = Feed(source_of(x * 2 for x in range(25)), [], fixed(10, 2), item_s=1.0, carry_items=True)
+    chunks = []
+    while (chunk := feed.next()) is not None:
+        chunks.append((chunk.spans, chunk.items))
+    assert chunks == [
+        (((0, 10),), list(range(0, 20, 2))),
+        (((10, 20),), list(range(20, 40, 2))),
+        (((20, 25),), list(range(40, 50, 2))),
+    ]

@@ -1,0 +1,161 @@
+"""The model as arithmetic: known limits, and monotony where nature is monotone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amorsize.backend import Capacity, Traits, process_pool_fallback
+from amorsize.costs import BackendCosts, declared, fallback
+from amorsize.errors import PlanInfeasible
+from amorsize.model import Configuration, predict
+from amorsize.planner import Candidate, Decision, Offer, Wish, decide
+from amorsize.profile import Packing, Profile
+from amorsize.schedule import fixed, tapered, whole
+
+NONE = declared(0.0)
+FREE = BackendCosts(NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, declared(1.0))
+SERIAL = Offer("serial", Traits(shares_memory=True, inline=True, rank=0), Capacity(1, 8), FREE)
+THREADS = Offer(
+    "threads",
+    Traits(shares_memory=True, shares_gil=True, rank=1),
+    Capacity(8, 8, elastic=True),
+    FREE,
+)
+PROCESSES = Offer(
+    "processes", Traits(inherits_memory=True, rank=2), Capacity(8, 8), process_pool_fallback()
+)
+ALL = [SERIAL, THREADS, PROCESSES]
+
+
+def profile(items: int = 1_000, item_s: float = 0.01, **facts: object) -> Profile:
+    usual = Profile(
+        items=items,
+        sampled=0,
+        sample_s=0.0,
+        item_s=item_s,
+        item_cpu_s=item_s,
+        item_sd_s=0.0,
+        longest_s=item_s,
+        durations=(item_s,) * 7,
+        first_call_s=item_s,
+        warmup_s=0.0,
+        gil_share=1.0,
+        gil_measured=True,
+        waiting_share=0.0,
+        inner_cores=1.0,
+        item_rss_bytes=0,
+    )
+    return replace(usual, **facts)  # type: ignore[arg-type]
+
+
+def choose(work: Profile, wish: Wish | None = None, offers: list[Offer] | None = None) -> Decision:
+    return decide(work, offers or ALL, wish or Wish())
+
+
+def seconds(work: Profile, offer: Offer, workers: int, chunk: int, items: int = 1_000) -> float:
+    setting = Configuration(offer.traits, offer.costs, workers, 8, fixed(chunk, workers))
+    return predict(work, setting, items).seconds
+
+
+def test_the_plain_loop_takes_items_times_item() -> None:
+    setting = Configuration(SERIAL.traits, SERIAL.costs, 1, 8, whole())
+    assert predict(profile(), setting, 1_000).seconds == pytest.approx(10.0)
+
+
+def test_free_workers_divide_the_work() -> None:
+    setting = Configuration(Traits(inherits_memory=True), FREE, 8, 8, tapered(1, 10, 8))
+    assert predict(profile(), setting, 1_000).seconds == pytest.approx(10.0 / 8, rel=0.01)
+
+
+def test_terms_add_up() -> None:
+    setting = Configuration(PROCESSES.traits, PROCESSES.costs, 8, 8, tapered(1, 10, 8))
+    prediction = predict(profile(item_sd_s=0.02), setting, 1_000)
+    assert sum(term.seconds for term in prediction.terms) == pytest.approx(prediction.seconds)
+
+
+def test_a_busy_driver_is_a_ceiling() -> None:
+    costs = replace(process_pool_fallback(), dispatch_s=fallback(0.005))
+    offer = replace(PROCESSES, costs=costs)
+    assert seconds(profile(), offer, 8, 1) >= 1_000 * 0.005
+    assert seconds(profile(), offer, 8, 25) < 1_000 * 0.005
+
+
+def test_the_last_round_counts_whole() -> None:
+    nine = seconds(profile(items=9, item_s=1.0), replace(PROCESSES, costs=FREE), 8, 1, items=9)
+    assert nine == pytest.approx(2.0)
+
+
+@given(st.floats(1e-6, 10), st.integers(2, 10_000), st.integers(1, 64), st.integers(1, 500))
+def test_more_work_never_takes_less(item_s: float, items: int, workers: int, chunk: int) -> None:
+    less = seconds(profile(item_s=item_s), PROCESSES, workers, chunk, items)
+    more = seconds(profile(item_s=item_s * 1.5), PROCESSES, workers, chunk, items)
+    assert less <= more * (1 + 1e-9)
+
+
+def test_cpu_work_goes_to_processes_and_waiting_to_threads() -> None:
+    assert choose(profile()).chosen.backend == "processes"
+    waiting = profile(item_cpu_s=1e-5, gil_share=0.01, waiting_share=0.99)
+    decision = choose(waiting)
+    assert decision.chosen.backend == "threads"
+    assert decision.chosen.workers > 8
+
+
+def test_code_without_the_gil_goes_to_threads() -> None:
+    assert choose(profile(gil_share=0.0)).chosen.backend == "threads"
+
+
+def test_tiny_work_stays_in_the_loop() -> None:
+    assert choose(profile(items=1_000, item_s=1e-6)).chosen.backend == "serial"
+
+
+def test_large_results_stay_in_the_loop() -> None:
+    heavy = Packing(nbytes=8e6, dump_s=0.004, load_s=0.008, measured=True)
+    assert choose(profile(item_s=0.01, outputs=heavy)).chosen.backend != "processes"
+
+
+def test_never_more_workers_than_items_or_memory() -> None:
+    assert choose(profile(items=3, item_s=1.0)).chosen.workers <= 3
+    grows = profile(item_rss_bytes=200 << 20)
+    assert choose(grows, Wish(memory_bytes=512 << 20)).chosen.workers <= 2
+
+
+def test_each_rejected_candidate_has_a_reason() -> None:
+    decision = choose(profile())
+    assert decision.rejected
+    assert all(isinstance(c, Candidate) and c.reason for c in decision.rejected)
+    times = [c.prediction.seconds for c in decision.rejected]
+    assert times == sorted(times)
+
+
+def test_unpicklable_work_is_refused_with_the_reason() -> None:
+    locked = profile(outputs=Packing(error="TypeError: no", measured=True))
+    decision = choose(locked)
+    assert decision.chosen.backend in ("serial", "threads")
+    assert "TypeError: no" in decision.refused[0].reason
+    with pytest.raises(PlanInfeasible, match="TypeError: no"):
+        choose(locked, offers=[PROCESSES])
+
+
+def test_slow_dispatch_makes_chunks_grow() -> None:
+    work = profile(items=100_000, item_s=1e-4)
+    quick = choose(work, offers=[PROCESSES]).chosen
+    slow_costs = replace(
+        process_pool_fallback(), dispatch_s=fallback(0.005), slot_s=fallback(0.005)
+    )
+    slow = choose(work, offers=[replace(PROCESSES, costs=slow_costs)]).chosen
+    assert slow.schedule.smallest > quick.schedule.smallest
+
+
+def test_wishes_are_exact() -> None:
+    chosen = choose(profile(), Wish(workers=3, chunk_size=7), [PROCESSES]).chosen
+    assert (chosen.workers, chosen.schedule) == (3, fixed(7, 3))
+    assert choose(profile(), Wish(fixed_chunks=True), [PROCESSES]).chosen.schedule.kind == "fixed"
+
+
+def test_planning_a_billion_items_is_as_quick_as_a_thousand() -> None:
+    decision = choose(profile(items=1_000_000_000, item_s=0.001))
+    assert decision.chosen.schedule.shape(1_000_000_000).chunks > 1_000

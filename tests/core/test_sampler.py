@@ -1,0 +1,127 @@
+"""Functions whose truth is known."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from amorsize.sampler import measure_packing, sample
+from amorsize.source import source_of
+
+
+def spin(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def results_of(kept: list[tuple[int, list[Any]]]) -> dict[int, Any]:
+    return {start + i: value for start, block in kept for i, value in enumerate(block)}
+
+
+def test_results_are_kept_by_index_and_no_item_runs_twice() -> None:
+    ran: list[int] = []
+
+    def negative(x: int) -> int:
+        ran.append(x)
+        return -x
+
+    drawn = sample(negative, source_of(range(10_000)))
+    kept = results_of(drawn.results)
+    assert kept == {x: -x for x in ran}
+    assert len(ran) == len(set(ran)) == drawn.count == drawn.profile.sampled
+
+
+def test_sequences_are_sampled_across_their_length() -> None:
+    drawn = sample(lambda x: spin(0.0005), source_of(range(1_000)))
+    positions = sorted(results_of(drawn.results))
+    assert positions[0] == 0
+    assert any(400 < position < 600 for position in positions)
+    assert drawn.count < 50
+
+
+def test_iterators_are_sampled_from_the_front() -> None:
+    read: list[int] = []
+
+    def data() -> Iterator[int]:
+        for x in range(1_000):
+            read.append(x)
+            yield x
+
+    source = source_of(data())
+    drawn = sample(lambda x: spin(0.0005), source)
+    assert read == list(range(drawn.count))
+    assert drawn.profile.items is None
+
+
+def test_all_of_little_data_is_sampled() -> None:
+    drawn = sample(abs, source_of([-1, 2]))
+    assert drawn.profile.items == 2
+    assert drawn.profile.sampled <= 2
+    assert sample(abs, source_of(iter([]))).profile.items == 0
+
+
+def test_one_long_item_is_enough() -> None:
+    assert sample(lambda x: spin(0.05), source_of(range(5))).count == 1
+
+
+def test_the_first_call_is_set_apart() -> None:
+    state: list[int] = []
+
+    def lazy(x: int) -> None:
+        spin(0.0005 if state else 0.02)
+        state.append(x)
+
+    profile = sample(lazy, source_of(range(2_000))).profile
+    assert profile.warmup_s > 0.01
+    assert profile.item_s < 0.005
+
+
+def test_waiting_is_told_from_working() -> None:
+    waits = sample(lambda x: time.sleep(0.002), source_of(range(200))).profile
+    works = sample(lambda x: spin(0.002), source_of(range(200))).profile
+    assert waits.waiting_share > 0.6
+    assert works.waiting_share < 0.5
+    assert waits.item_cpu_s < works.item_cpu_s
+
+
+def test_released_lock_is_told_from_a_held_one() -> None:
+    block = bytes(8_000_000)
+    free = sample(lambda x: hashlib.sha256(block).digest(), source_of(range(100))).profile
+    held = sample(lambda x: sum(range(200_000)), source_of(range(500))).profile
+    assert free.gil_measured
+    assert held.gil_measured
+    assert free.gil_share < 0.5 < held.gil_share
+
+
+def test_a_failing_item_is_kept_with_its_index() -> None:
+    drawn = sample(lambda x: 1 / (x - 500), source_of(range(1_000)))
+    assert drawn.failure is not None
+    index, error = drawn.failure
+    assert index == 500
+    assert isinstance(error, ZeroDivisionError)
+    assert "item 500 (500)" in error.__notes__[0]
+
+
+def test_interrupts_pass_through() -> None:
+    def interrupt(x: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sample(interrupt, source_of(range(10)))
+
+
+def test_packing_is_measured_on_what_was_sampled() -> None:
+    drawn = sample(lambda x: bytes(1_000), source_of([bytes(50)] * 500))
+    into, out = measure_packing(drawn, inputs=True)
+    assert 1_000 <= out.nbytes < 1_100
+    assert into.nbytes < 100
+    assert out.load_s > 0
+    _, refused = measure_packing(
+        sample(lambda x: (i for i in [x]), source_of(range(9))), inputs=False
+    )
+    assert "generator" in refused.error

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amorsize.errors import NotIterable
+from amorsize.source import IndexedSource, StreamSource, source_of
+
+
+class Countdown(Sequence[int]):
+    """A well-behaved sequence of a user."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < 5:
+            raise IndexError(index)
+        return 10 - index
+
+
+class OwnIteration(list[int]):
+    """A list that iterates differently than it indexes: only the loop's view counts."""
+
+    def __iter__(self) -> Iterator[int]:
+        return (x + 100 for x in super().__iter__())
+
+
+@pytest.mark.parametrize(
+    "data", [[1, 2], (1, 2), range(9), "text", b"bytes", {1, 2}, {1: 2}, deque([1]), Countdown()]
+)
+def test_indexed_data_reads_like_its_iteration(data: Any) -> None:
+    source = source_of(data)
+    assert isinstance(source, IndexedSource)
+    expected = list(data)
+    assert source.length == len(expected)
+    assert list(source.items(0, source.length)) == expected
+    assert [source.item(i) for i in range(source.length)] == expected
+
+
+@pytest.mark.parametrize(
+    "data", [iter([1, 2]), (x for x in "ab"), OwnIteration([1, 2]), map(abs, [1])]
+)
+def test_everything_else_is_a_stream(data: Any) -> None:
+    assert isinstance(source_of(data), StreamSource)
+
+
+def test_own_iteration_wins() -> None:
+    source = source_of(OwnIteration([1, 2]))
+    assert isinstance(source, StreamSource)
+    assert source.take(9) == [101, 102]
+
+
+def test_what_is_not_iterable_is_refused() -> None:
+    with pytest.raises(NotIterable, match="int"):
+        source_of(7)
+
+
+@given(st.lists(st.integers(1, 7)), st.integers(0, 30))
+def test_streams_lose_nothing(takes: list[int], length: int) -> None:
+    source = StreamSource(x for x in range(length))
+    taken = list(itertools.chain.from_iterable(source.take(count) for count in takes))
+    rest = source.take(100)
+    assert taken + rest == list(range(length))
+    assert source.exhausted
+
+
+def test_a_failing_iterator_hands_out_what_came_before() -> None:
+    def data() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise OSError("gone")
+
+    source = StreamSource(data())
+    assert source.take(10) == [1, 2]
+    with pytest.raises(OSError, match="gone"):
+        source.take(10)
+    assert source.take(10) == []
+
+
+def test_length_is_known_where_data_tells() -> None:
+    assert source_of(iter([1, 2, 3])).length == 3
+    assert source_of(x for x in [1]).length is None
+
+
+def test_pandas_series_yields_what_its_loop_yields() -> None:
+    pandas = pytest.importorskip("pandas")
+    series = pandas.Series([3, 1, 2], index=[9, 8, 7])
+    source = source_of(series)
+    assert isinstance(source, IndexedSource)
+    assert [type(source.item(i)) for i in range(3)] == [type(x) for x in series]
+    assert list(source.items(0, 3)) == list(series)
