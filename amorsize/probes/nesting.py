@@ -84,4 +84,5 @@ def _ray(environ: Mapping[str, str], modules: Mapping[str, ModuleType]) -> Fact 
 
 
 _Ask = Callable[[Mapping[str, str], Mapping[str, ModuleType]], Fact | None]
-_FRAMEWORKS: tuple[_Ask, ...] = (_worker_process, _dask, _ray)
+# Dask workers are daemonic processes too: of equal shares the first listed binds.
+_FRAMEWORKS: tuple[_Ask, ...] = (_dask, _ray, _worker_process)

@@ -61,6 +61,8 @@ def test_dask() -> None:
 
     inside = {"distributed.worker": module(get_worker=lambda: worker)}
     assert shares({}, inside) == {"dask-share": 1}
+    nanny = process("Dask Worker process (from Nanny)", daemon=True)
+    assert next(iter(shares({}, {**nanny, **inside}))) == "dask-share"
     assert shares({}, {"distributed.worker": module(get_worker=outside)}) == {}
 
 
