@@ -8,7 +8,6 @@ from typing import Any
 from amorsize.errors import InvalidArgument, NotCallable
 from amorsize.planning import Planning
 from amorsize.plans import Plan
-from amorsize.plugins import registry
 from amorsize.sampler import sample
 from amorsize.source import source_of
 
@@ -130,6 +129,8 @@ def _plan(
     if automatic and options:
         raise InvalidArgument("options belong to one backend: name it with backend=...")
     if not automatic:
+        from amorsize.plugins import registry
+
         backend = registry().resolve(backend).bind(options or {})
     planning = Planning(fn, source, sample(fn, source), workers, chunk_size, options or {})
     decision, chosen = planning.automatic() if automatic else planning.on(backend)

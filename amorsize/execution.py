@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 
-from amorsize import pricing
 from amorsize.backend import Backend, OpenRequest
 from amorsize.feed import Feed
 from amorsize.loop import run_loop
@@ -61,6 +60,8 @@ class Execution:
         report = self.report
         if self._backend is None or self._inline or self._was_running or not report.startup_s:
             return
+        from amorsize import pricing
+
         pricing.observe(
             self._backend,
             workers=report.workers,

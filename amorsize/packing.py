@@ -8,7 +8,6 @@ happens only on what this process, or a worker it started, has written.
 from __future__ import annotations
 
 import functools
-import hashlib
 import pickle
 import sys
 import threading
@@ -135,6 +134,8 @@ def pack_function(function: Callable[[Any], Any]) -> FunctionPayload:
     Raises:
         UnpicklableFunction: if it, or something it captures, cannot be pickled.
     """
+    import hashlib
+
     import cloudpickle
 
     module = _unimportable_module(function)

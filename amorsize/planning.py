@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from amorsize import pricing
 from amorsize.backend import Backend
 from amorsize.errors import InvalidArgument, UnpicklableFunction, UnpicklableItem, UnpicklableResult
 from amorsize.model import bound
@@ -23,7 +22,6 @@ from amorsize.planner import (
     decide,
     serial_only,
 )
-from amorsize.plugins import registry
 from amorsize.profile import Profile
 from amorsize.sampler import Sample, measure_packing
 from amorsize.source import Source, Span
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from amorsize.probes import Limits
 
 
-_DISCOVERY_PAYS_S = 0.1
+_DISCOVERY_PAYS_S = 0.5
 """Below this many seconds of plain loop it does not pay to look for engines: discovering
 plugins takes a good part of it, and no engine on another host answers much faster."""
 
@@ -70,6 +68,8 @@ class Planning:
         reason = self._why_serial()
         if reason:
             return serial_only(self.profile, reason), None
+        from amorsize.plugins import registry
+
         known = registry()
         refused = [Refusal(name, f"plugin failed: {error}") for name, error in known.errors.items()]
         usable = []
@@ -90,6 +90,8 @@ class Planning:
             BackendUnavailable: if it cannot be used now.
             SerializationError: if function, items or results cannot travel to it.
         """
+        from amorsize.plugins import registry
+
         backend = registry().resolve(wanted).bind(self.options)
         decision = self._decide([backend], [], forced=True, fixed_chunks=fixed_chunks)
         return decision, backend
@@ -138,6 +140,8 @@ class Planning:
 
     def _offer(self, backend: Backend) -> Offer:
         assert self.limits is not None
+        from amorsize import pricing
+
         capacity = backend.capacity(self.limits)
         traits = backend.traits
         costs = pricing.price(backend, workers=capacity.workers, worth_s=self.profile.serial_s)
@@ -204,6 +208,8 @@ class Planning:
 
 def _remote_engine_is_up() -> bool:
     """Whether a backend with cores of other hosts is ready: this host's do not bound it."""
+    from amorsize.plugins import registry
+
     return any(
         backend.traits.remote and backend.availability().running
         for backend in registry().backends.values()

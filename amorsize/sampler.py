@@ -9,7 +9,6 @@ call an item would cost more than the item.
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -105,7 +104,7 @@ class _Recorder:
 
     @property
     def mean_s(self) -> float:
-        return statistics.fmean(block.per_item_s for block in self.steady)
+        return _mean([block.per_item_s for block in self.steady])
 
 
 def sample(function: Callable[[Any], Any], source: Source) -> Sample:
@@ -147,7 +146,7 @@ def _is_enough(recorder: _Recorder, length: int | None) -> bool:
     if len(recorder.blocks) <= 3:
         return False
     times = [block.per_item_s for block in blocks]
-    error = statistics.stdev(times) / math.sqrt(len(times)) / (statistics.fmean(times) or 1.0)
+    error = _deviation(times) / math.sqrt(len(times)) / (_mean(times) or 1.0)
     # A GIL share needs some milliseconds of watching: go on that long where it matters.
     seen_enough = spent >= GilMonitor.needed_s() or serial_s < 10 * GilMonitor.needed_s()
     return seen_enough and (error < STEADY or len(blocks) >= ENOUGH_BLOCKS)
@@ -230,12 +229,12 @@ def _profile(recorder: _Recorder, source: Source, monitor: GilMonitor, rss_growt
         return Profile(items, 0, 0.0, 0.0, 0.0, 0.0, 0.0, (), 0.0, 0.0, 1.0, False, 0.0, 1.0, 0)
     times = [block.per_item_s for block in blocks]
     count = sum(len(block.values) for block in blocks)
-    mean, wall = statistics.fmean(times), sum(block.wall_s for block in blocks)
+    mean, wall = _mean(times), sum(block.wall_s for block in blocks)
     own = sum(block.cpu_s for block in blocks)
     process = max(own, sum(block.process_cpu_s for block in blocks))
     # Blocks average over their items, which hides their spread: scale it back.
     scale = math.sqrt(max(1.0, count / len(blocks)))
-    spread = statistics.stdev(times) * scale if len(times) > 1 else 0.0
+    spread = _deviation(times) * scale if len(times) > 1 else 0.0
     waiting = min(1.0, max(0.0, 1.0 - process / wall)) if wall > 0 else 0.0
     first = recorder.blocks[0].wall_s
     measured = monitor.watched_s >= monitor.needed_s()
@@ -289,6 +288,16 @@ def _timed(values: list[Any]) -> Packing:
     count = len(values)
     dump_s, load_s = packed_at - begin, end - packed_at
     return Packing(packed.nbytes / count, dump_s / count, load_s / count, measured=True)
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _deviation(values: list[float]) -> float:
+    """Sample standard deviation; ``statistics`` would cost more to import than the sample."""
+    mean = _mean(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def _process_cpu_s() -> float:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
-import socket
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -198,6 +196,8 @@ def _portable(error: BaseException) -> BaseException:
     """The exception in a form that survives the journey: of the same type, its traceback as
     text in ``__cause__``. What cannot be rebuilt becomes an error that says what it was.
     """
+    import traceback
+
     text = "".join(traceback.format_exception(error))
     try:
         rebuilt = pickle.loads(pack(error).data)  # noqa: S301
@@ -243,7 +243,7 @@ def worker_name() -> str:
     """``host:pid`` of this process."""
     global _host
     if _host is None:
-        _host = socket.gethostname()
+        _host = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
     return f"{_host}:{os.getpid()}"
 
 
