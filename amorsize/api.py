@@ -133,6 +133,7 @@ def _plan(
 
         backend = registry().resolve(backend).bind(options or {})
     planning = Planning(fn, source, sample(fn, source), workers, chunk_size, options or {})
+    planning.automatically = automatic
     decision, chosen = planning.automatic() if automatic else planning.on(backend)
     return Plan(planning, decision, chosen)
 

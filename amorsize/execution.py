@@ -1,4 +1,7 @@
-"""One run of a decision: as the caller's own loop, or on a session of a backend."""
+"""One run of a decision: stretches in the caller and on sessions of backends, until nothing is
+left. A stretch that learns that the decision was wrong ends early, and the planner decides anew
+about what remains.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,35 @@ import time
 from collections.abc import Callable, Generator
 
 from amorsize.backend import Backend, OpenRequest
+from amorsize.errors import AmorsizeError
 from amorsize.feed import Feed
-from amorsize.loop import run_loop
 from amorsize.planner import Decision, Offer
 from amorsize.planning import Planning
 from amorsize.report import RunReport
-from amorsize.runner import AFTER_ALL, FirstFailure, Piece, Run
-from amorsize.source import IndexedSource, StreamSource
+from amorsize.runner import FirstFailure, Piece, Run
+from amorsize.serial import SerialRun
+from amorsize.source import IndexedSource
 
-_BLOCK_S = 0.05
-"""Seconds of work per block of a stream in the serial loop."""
-_CACHED_ITEMS = 8192
-"""Results per block of the serial loop: few enough to stay in a processor's cache until they
-are put in their place, many enough that a block's own cost is nothing."""
+MOST_MOVES = 4
+"""Times a run may change its mind; then it stays with what it has."""
 
 
 class Execution:
-    """Runs what the sample left over. ``backend`` is ``None`` for the plain loop."""
+    """Runs what the sample left over. ``backend`` is ``None`` for the plain loop.
 
-    def __init__(self, planning: Planning, decision: Decision, backend: Backend | None) -> None:
+    Args:
+        planning: the function, its data and the sample.
+        decision: what to run.
+        backend: the backend chosen, ``None`` for the plain loop.
+        free: whether the run may leave the backend when evidence says so; not when the caller
+            named it.
+    """
+
+    def __init__(
+        self, planning: Planning, decision: Decision, backend: Backend | None, *, free: bool
+    ) -> None:
         self._planning, self._decision, self._backend = planning, decision, backend
-        self._inline = backend is None or backend.traits.inline
+        self._free, self._moves = free, 0
         self._was_running = backend is not None and backend.availability().running
         chosen = decision.chosen
         self.report = RunReport(chosen.backend, chosen.workers, prediction=chosen.prediction)
@@ -39,17 +50,22 @@ class Execution:
         """Results of the items that were not sampled, in pieces and in any order; ``lazily``
         yields each as early as it can. An item's error is in ``failure`` at the end.
         """
-        feed = self._feed()
+        begin = time.perf_counter()
+        feed = Feed(self._planning.source, self._planning.done)
         sampled = self._planning.sample.failure
         if sampled is not None:
             self.failure.offer(*sampled)
             feed.cut(sampled[0])
-        if self._inline:
-            yield from self._serial(feed, lazily=lazily)
-        else:
-            run = self._parallel_run(feed)
-            run.held = self._held
-            yield from run.pieces()
+        try:
+            if self._unknown_length() and not self._is_inline():
+                yield from self._before_workers(feed, lazily=lazily)
+            while feed.remaining != 0:
+                if self._is_inline():
+                    yield from self._serial(feed, lazily=lazily)
+                else:
+                    yield from self._parallel(feed)
+        finally:
+            self.report.actual = time.perf_counter() - begin
 
     def hold(self, held: Callable[[], int]) -> None:
         """Tell how many pieces the consumer holds back, which bounds what is in flight."""
@@ -58,7 +74,9 @@ class Execution:
     def learn(self) -> None:
         """Let later plans of this process know what starting the backend really took."""
         report = self.report
-        if self._backend is None or self._inline or self._was_running or not report.startup_s:
+        if self._backend is None or self._is_inline() or self._was_running:
+            return
+        if not report.startup_s or report.moves:
             return
         from amorsize import pricing
 
@@ -69,81 +87,90 @@ class Execution:
             shutdown_s=report.shutdown_s,
         )
 
-    def _feed(self) -> Feed:
-        visible = self._sees_source()
-        return Feed(
-            self._planning.source,
-            self._planning.done,
-            self._decision.chosen.schedule,
-            item_s=self._planning.profile.item_s,
-            carry_items=not visible,
-        )
+    # -- stretches ---------------------------------------------------------------------------
 
-    def _sees_source(self) -> bool:
-        """Whether workers read items from the caller's data instead of receiving them."""
-        if self._backend is None or not isinstance(self._planning.source, IndexedSource):
-            return False
-        return self._backend.traits.shares_memory or self._backend.traits.inherits_memory
-
-    def _parallel_run(self, feed: Feed) -> Run:
-        assert self._backend is not None
-        planning, workers = self._planning, self._decision.chosen.workers
-        source = planning.source if self._sees_source() else None
-        assert source is None or isinstance(source, IndexedSource)
-        payload = planning.payload
-        request = OpenRequest(planning.function, workers, source, planning.options, payload)
-        run = Run(self._backend, request, feed, self.report, failure=self.failure)
-        run.item_s = planning.profile.item_s
+    def _before_workers(self, feed: Feed, *, lazily: bool) -> Generator[Piece, None, None]:
+        """Data of unknown length may end before workers would have paid: work in the caller for
+        as long as starting them takes, so that at most that time is ever lost.
+        """
         offer = self._offer()
         if offer is not None:
-            run.latency_s = offer.costs.latency_s.value
-            if planning.profile.remaining is None:
-                run.serial_first_s = _starting_s(offer, workers)
-        return run
+            limit = _starting_s(offer, self._decision.chosen.workers)
+            yield from self._loop(feed, lazily=lazily, limit_s=limit).pieces()
+
+    def _serial(self, feed: Feed, *, lazily: bool) -> Generator[Piece, None, None]:
+        stretch = self._loop(feed, lazily=lazily)
+        yield from stretch.pieces()
+        if stretch.observed_s is not None:
+            self._think_again(feed, stretch.observed_s)
+
+    def _loop(self, feed: Feed, *, lazily: bool, limit_s: float | None = None) -> SerialRun:
+        return SerialRun(
+            self._planning.function,
+            feed,
+            self.report,
+            self.failure,
+            self._planning.profile.item_s,
+            lazily=lazily,
+            limit_s=limit_s,
+            watch=limit_s is None and self._free and self._moves < MOST_MOVES,
+        )
+
+    def _parallel(self, feed: Feed) -> Generator[Piece, None, None]:
+        assert self._backend is not None
+        planning, chosen = self._planning, self._decision.chosen
+        visible = self._sees_source(self._backend)
+        source = planning.source if visible else None
+        assert source is None or isinstance(source, IndexedSource)
+        feed.plan(chosen.schedule, planning.profile.item_s, carry_items=not visible)
+        payload = planning.payload
+        request = OpenRequest(planning.function, chosen.workers, source, planning.options, payload)
+        run = Run(self._backend, request, feed, self.report, failure=self.failure, held=self._held)
+        run.may_give_up = self._free and not self._backend.traits.remote
+        offer = self._offer()
+        run.latency_s = offer.costs.latency_s.value if offer else 0.0
+        yield from run.pieces()
+        if run.gave_up:
+            self._move(None, "workers lost more time than they saved")
+
+    # -- decisions ---------------------------------------------------------------------------
+
+    def _think_again(self, feed: Feed, observed_s: float) -> None:
+        """Decide anew about what remains, with the item time that the run has seen."""
+        self._moves += 1
+        expected = self._planning.profile.item_s
+        self._planning = self._planning.revised(observed_s, feed.remaining)
+        try:
+            decision, backend = self._planning.automatic()
+        except AmorsizeError:  # the loop that runs needs no better idea
+            return
+        if decision.chosen.schedule.kind != "whole":
+            self._decision = decision
+            times = observed_s / max(expected, 1e-12)
+            self._move(backend, f"items took {times:.1f} times as long as sampled")
+
+    def _move(self, backend: Backend | None, why: str) -> None:
+        before, after = self.report.backend, "serial" if backend is None else backend.name
+        self._backend = backend
+        self.report.moves.append(f"from {before} to {after} at item {self.report.items}: {why}")
+        self.report.backend = after
+        self.report.workers = 1 if backend is None else self._decision.chosen.workers
+
+    def _is_inline(self) -> bool:
+        return self._backend is None or self._backend.traits.inline
+
+    def _unknown_length(self) -> bool:
+        return self._planning.profile.remaining is None
+
+    def _sees_source(self, backend: Backend) -> bool:
+        """Whether workers read items from the caller's data instead of receiving them."""
+        if not isinstance(self._planning.source, IndexedSource):
+            return False
+        return backend.traits.shares_memory or backend.traits.inherits_memory
 
     def _offer(self) -> Offer | None:
         name = self._decision.chosen.backend
         return next((offer for offer in self._planning.offers if offer.name == name), None)
-
-    def _serial(self, feed: Feed, *, lazily: bool) -> Generator[Piece, None, None]:
-        begin, cpu = time.perf_counter(), time.thread_time()
-        source, function = self._planning.source, self._planning.function
-        try:
-            if isinstance(source, StreamSource):
-                yield from self._serial_stream(feed, 1 if lazily else self._block())
-                return
-            for start, stop in feed.gaps():
-                step = min(self._block(), _CACHED_ITEMS) if lazily else _CACHED_ITEMS
-                for first in range(start, stop, step):
-                    last = min(stop, first + step)
-                    loop = run_loop(function, source.items(first, last), first)
-                    if loop.error is not None:
-                        self.failure.offer(first + loop.position, loop.error)
-                        return
-                    self.report.items += last - first
-                    yield first, loop.values
-        finally:
-            self.report.actual = self.report.compute_s = time.perf_counter() - begin
-            self.report.cpu_s = time.thread_time() - cpu
-
-    def _serial_stream(self, feed: Feed, block: int) -> Generator[Piece, None, None]:
-        while True:
-            try:
-                start, items = feed.take(block)
-            except BaseException as error:  # the data's own
-                self.failure.offer(AFTER_ALL, error)
-                return
-            if not items:
-                return
-            loop = run_loop(self._planning.function, items, start)
-            if loop.error is not None:
-                self.failure.offer(start + loop.position, loop.error)
-                return
-            self.report.items += len(items)
-            yield start, loop.values
-
-    def _block(self) -> int:
-        return max(1, int(_BLOCK_S / max(self._planning.profile.item_s, 1e-9)))
 
 
 def _starting_s(offer: Offer, workers: int) -> float:

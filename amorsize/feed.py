@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from amorsize.backend import Chunk
-from amorsize.schedule import Schedule
+from amorsize.schedule import Schedule, whole
 from amorsize.source import IndexedSource, Source, Span, StreamSource
 
 
@@ -16,7 +16,7 @@ class Feed:
 
     Args:
         source: the data.
-        done: blocks that have results already, as index of the first item and their number.
+        done: spans that have results already.
         schedule: how many items each chunk gets.
         item_s: predicted seconds per item, for the chunks' ``expected_s``.
         carry_items: whether chunks hold their items; otherwise workers read the source.
@@ -27,65 +27,97 @@ class Feed:
         self,
         source: Source,
         done: Iterable[Span],
-        schedule: Schedule,
+        schedule: Schedule | None = None,
         *,
-        item_s: float,
-        carry_items: bool,
+        item_s: float = 0.0,
+        carry_items: bool = True,
         stop_on_error: bool = True,
     ) -> None:
-        self._source, self._schedule = source, schedule
-        self._item_s, self._carry, self._stop = item_s, carry_items, stop_on_error
+        self._source, self._stop = source, stop_on_error
+        self.schedule, self.item_s, self._carry = schedule or whole(), item_s, carry_items
         self._gaps = deque(_gaps(source, done))
         self._again: deque[Chunk] = deque()
         self._number = 0
         self._end: int | None = None
+
+    def plan(self, schedule: Schedule, item_s: float, *, carry_items: bool) -> None:
+        """Cut what is left by another schedule."""
+        self.schedule, self.item_s, self._carry = schedule, item_s, carry_items
+
+    def rescale(self, item_s: float) -> None:
+        """Items prove to take ``item_s`` seconds: keep the chunks' seconds, change their items."""
+        if self.item_s > 0:
+            self.schedule = self.schedule.scaled(self.item_s / item_s)
+        self.item_s = item_s
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether the data has random access."""
+        return isinstance(self._source, IndexedSource)
 
     def next(self) -> Chunk | None:
         """The next chunk, ``None`` if nothing is left. Chunks put back come first.
 
         Raises whatever the data raises when it is read.
         """
-        while self._again:
-            chunk = self._again.popleft()
-            if not self._is_cut(chunk):
-                return chunk
+        if self._again:
+            return self._again.popleft()
         if isinstance(self._source, StreamSource):
             return self._next_of_stream(self._source)
-        spans = self._cut_spans(self._schedule.next_size(self.remaining or 0))
+        spans = self._cut_spans(self.schedule.next_size(self._left()))
         if not spans:
             return None
         items = self._source.spans(spans) if self._carry else None
         return self._chunk(tuple(spans), items)
 
-    def gaps(self) -> Iterator[Span]:
-        """The spans of indexed data that are left, handed out one by one."""
-        while self._gaps:
-            yield self._gaps.popleft()
-
     @property
     def remaining(self) -> int | None:
         """Items that no chunk has held yet, ``None`` if unknown."""
+        again = sum(chunk.count for chunk in self._again)
         if not isinstance(self._source, StreamSource):
-            return sum(stop - start for start, stop in self._gaps)
+            return again + self._left()
+        if again:
+            return again
         if self._source.exhausted or self._end is not None:
             return 0
         if self._source.length is None:
             return None
         return max(1, self._source.length - self._source.taken)
 
-    def take(self, count: int) -> tuple[int, Sequence[Any]]:
-        """The next ``count`` items (fewer at the end of a gap) and the index of the first, for
-        running them in the caller.
+    def take(self, count: int) -> tuple[int, int, Iterable[Any]]:
+        """Up to ``count`` consecutive items for running in the caller: index of the first,
+        their number (0 at the end), and the items.
         """
+        if self._again:
+            chunk = self._again.popleft()
+            left, right = _split_spans(chunk.spans, chunk.spans[0][1] - chunk.spans[0][0])
+            if right:
+                rest = None if chunk.items is None else chunk.items[_length(left[0]) :]
+                self._again.appendleft(self._chunk(right, rest))
+            start, stop = left[0]
+            items = chunk.items
+            return (
+                start,
+                stop - start,
+                self._read(start, stop) if items is None else items[: stop - start],
+            )
         if isinstance(self._source, StreamSource):
             start = self._source.taken
-            return start, ([] if self._end is not None else self._source.take(count))
-        spans = self._cut_spans(min(count, _length(self._gaps[0])) if self._gaps else 0)
-        return (spans[0][0], self._source.spans(spans)) if spans else (0, [])
+            taken = [] if self._end is not None else self._source.take(count)
+            return start, len(taken), taken
+        if not self._gaps:
+            return 0, 0, ()
+        ((start, stop),) = self._cut_spans(min(count, _length(self._gaps[0])))
+        return start, stop - start, self._read(start, stop)
+
+    def _read(self, start: int, stop: int) -> Iterable[Any]:
+        assert isinstance(self._source, IndexedSource)
+        return self._source.items(start, stop)
 
     def put_back(self, chunks: Iterable[Chunk]) -> None:
         """Queue chunks again, ahead of all others, in their order."""
-        self._again.extendleft(reversed(list(chunks)))
+        kept = [chunk for chunk in chunks if not self._is_cut(chunk)]
+        self._again.extendleft(reversed(kept))
 
     def split(self, chunk: Chunk) -> list[Chunk]:
         """Two halves of a chunk of at least two items."""
@@ -97,11 +129,15 @@ class Feed:
             self._chunk(right, None if items is None else items[half:]),
         ]
 
+    def _left(self) -> int:
+        return sum(_length(gap) for gap in self._gaps)
+
     def cut(self, index: int) -> None:
         """Forget all items from ``index`` on: an earlier item has decided the outcome."""
         self._end = index if self._end is None else min(index, self._end)
         kept = [(start, min(stop, self._end)) for start, stop in self._gaps if start < self._end]
         self._gaps = deque(kept)
+        self._again = deque(chunk for chunk in self._again if not self._is_cut(chunk))
 
     def _is_cut(self, chunk: Chunk) -> bool:
         return self._end is not None and chunk.first_index >= self._end
@@ -110,14 +146,14 @@ class Feed:
         if self._end is not None:
             return None
         start = source.taken
-        items = source.take(self._schedule.next_size(self.remaining))
+        items = source.take(self.schedule.next_size(self.remaining))
         if not items:
             return None
         return self._chunk(((start, start + len(items)),), items)
 
     def _chunk(self, spans: tuple[Span, ...], items: list[Any] | None) -> Chunk:
         count = sum(stop - start for start, stop in spans)
-        chunk = Chunk(self._number, spans, items, count * self._item_s, self._stop)
+        chunk = Chunk(self._number, spans, items, count * self.item_s, self._stop)
         self._number += 1
         return chunk
 

@@ -45,6 +45,8 @@ class Planning:
     workers: int | None = None
     chunk_size: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    automatically: bool = True
+    """Whether the backend is amorsize's to choose, also in the middle of a run."""
     limits: Limits | None = None
     """This machine's limits, once they were needed."""
     payload: FunctionPayload | None = None
@@ -81,6 +83,20 @@ class Planning:
                 refused.append(Refusal(backend.name, state.reason))
         decision = self._decide(usable, refused, forced=False)
         return decision, known.backends[decision.chosen.backend]
+
+    def revised(self, item_s: float, remaining: int | None) -> Planning:
+        """The same with another item time and number of items left, as a run has seen them."""
+        profile = self.profile
+        times = item_s / max(profile.item_s, 1e-12)
+        seen = replace(
+            profile,
+            sampled=profile.sampled if remaining is None else (profile.items or 0) - remaining,
+            item_s=item_s,
+            item_cpu_s=profile.item_cpu_s * times,
+            item_sd_s=profile.item_sd_s * times,
+            longest_s=max(profile.longest_s, item_s),
+        )
+        return replace(self, sample=replace(self.sample, profile=seen))
 
     def on(self, wanted: Any, *, fixed_chunks: bool = False) -> tuple[Decision, Backend]:
         """Plan for one backend: a name, a Backend or a live engine object.

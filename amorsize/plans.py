@@ -261,7 +261,8 @@ class Plan:
         decision, backend = self._decision, self._backend
         if wanted is not None:
             decision, backend = self._planning.on(wanted)
-        return Execution(self._planning, decision, backend)
+        free = wanted is None and self._planning.automatically
+        return Execution(self._planning, decision, backend, free=free)
 
     def _finish(self, execution: Execution) -> None:
         self.report = execution.report

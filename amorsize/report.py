@@ -80,6 +80,8 @@ class RunReport:
     """Workers that vanished during the run."""
     rerun_items: int = 0
     """Items that may have run more than once because their worker vanished."""
+    moves: list[str] = field(default_factory=list)
+    """Changes of backend during the run, each with its reason."""
     prediction: Prediction | None = None
     """The prediction with its terms."""
     chunk_count: int = 0
@@ -150,6 +152,7 @@ class RunReport:
             )
         }
         data["ratio"] = self.ratio
+        data["moves"] = list(self.moves)
         data["terms"] = [asdict(term) for term in self.terms]
         return data
 
@@ -166,6 +169,7 @@ class RunReport:
         for term in self.terms:
             predicted = "-" if term.predicted is None else f"{term.predicted:.4f} s"
             lines.append(f"  {term.name:<20}{predicted:>12}{term.actual:>10.4f} s")
+        lines += [f"  moved {move}" for move in self.moves]
         if self.lost_workers:
             lines.append(f"  {self.lost_workers} workers died; {self.rerun_items} items ran again")
         return "\n".join(lines)

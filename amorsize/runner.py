@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from amorsize.backend import Backend, Chunk, OpenRequest, Session
 from amorsize.errors import WorkerDied, WorkerLost
 from amorsize.feed import Feed
-from amorsize.loop import annotate, run_loop
+from amorsize.loop import annotate
 from amorsize.report import RunReport
 from amorsize.worker import Outcome
 
@@ -22,7 +22,11 @@ Piece = tuple[int, list[Any]]
 MOST_QUEUED_PER_WORKER = 16
 ATTEMPTS = 2
 """Times an item may cost its worker before it is held guilty."""
-SERIAL_BLOCK_S = 0.01
+REVISE = 1.25
+"""Change of the estimated item time, up or down, from which what remains is re-chunked."""
+GIVE_UP_AFTER_S, GIVE_UP_RATIO = 0.05, 1.1
+"""After this many seconds, workers whose items took together less than the elapsed time over
+this ratio have gained nothing: the caller goes on alone."""
 AFTER_ALL = 1 << 62
 """Index of an error of the data itself: any item before it that fails comes first."""
 
@@ -54,51 +58,25 @@ class Run:
     report: RunReport
     latency_s: float = 0.0
     """Round trip of a chunk, which decides how many are queued ahead."""
-    serial_first_s: float = 0.0
-    """Seconds to work in the caller before starting workers: data of unknown length may end
-    before they would have paid."""
-    item_s: float = 0.0
     failure: FirstFailure = field(default_factory=FirstFailure)
     held: Callable[[], int] = lambda: 0
-    """Number of chunks' results the consumer has not passed on; bounds what is in flight."""
+    """Number of pieces the consumer has not passed on; bounds what is in flight."""
+    may_give_up: bool = False
+    """Whether to stop when the workers prove slower than the plain loop."""
+    gave_up: bool = False
+    """Whether the run ended for that reason, with items left."""
     _flying: dict[Future[Any], Chunk] = field(default_factory=dict)
     _deaths: dict[int, int] = field(default_factory=dict)
+    _began: float = 0.0
+    _computed_s: float = 0.0
+    _chunk_wall_s: float = 0.0
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Generator[Piece, None, None]:
         """Results as they arrive, in any order. Closing the iterator cancels the run."""
         begin = time.perf_counter()
-        try:
-            if self.serial_first_s > 0:
-                yield from self._serial(self.serial_first_s)
-            if self.feed.remaining != 0:
-                yield from self._parallel()
-        finally:
-            self.report.actual = time.perf_counter() - begin
-
-    def _serial(self, seconds: float) -> Iterator[Piece]:
-        begin = time.perf_counter()
-        while (spent := time.perf_counter() - begin) < seconds:
-            wanted = max(1, int(min(SERIAL_BLOCK_S, seconds - spent) / max(self.item_s, 1e-9)))
-            try:
-                start, items = self.feed.take(wanted)
-            except BaseException as error:  # the data's own
-                self.failure.offer(AFTER_ALL, error)
-                self.feed.cut(0)
-                return
-            if not items:
-                return
-            loop = run_loop(self.request.function, items, start)
-            if loop.error is not None:
-                self.failure.offer(start + loop.position, loop.error)
-                self.feed.cut(start + loop.position)
-                return
-            self.report.items += len(items)
-            yield start, loop.values
-
-    def _parallel(self) -> Iterator[Piece]:
-        begin = time.perf_counter()
         session = self.backend.open(self.request)
-        self.report.startup_s = time.perf_counter() - begin
+        self._began = time.perf_counter()
+        self.report.startup_s += self._began - begin
         finished = False
         try:
             yield from self._pump(session)
@@ -106,7 +84,7 @@ class Run:
         finally:
             begin = time.perf_counter()
             session.close(cancel=not finished)
-            self.report.shutdown_s = time.perf_counter() - begin
+            self.report.shutdown_s += time.perf_counter() - begin
 
     def _pump(self, session: Session) -> Iterator[Piece]:
         self._fill(session)
@@ -123,7 +101,9 @@ class Run:
     def _fill(self, session: Session) -> None:
         """Submit until the window is full or nothing is left."""
         begin = time.perf_counter()
-        while not self._flying or len(self._flying) + self.held() < self._window(session):
+        while not self.gave_up and (
+            not self._flying or len(self._flying) + self.held() < self._window(session)
+        ):
             try:
                 chunk = self.feed.next()
             except BaseException as error:  # the data's own: after all items before it
@@ -149,8 +129,8 @@ class Run:
         return workers * (1 + ahead)
 
     def _chunk_s(self) -> float:
-        if self.report.chunks:
-            return self.report.chunks[-1].times.wall_s
+        if self._chunk_wall_s:
+            return self._chunk_wall_s
         return next((chunk.expected_s for chunk in self._flying.values()), 1.0)
 
     def _arrived(self, future: Future[Any], chunk: Chunk) -> Iterator[Piece]:
@@ -166,9 +146,31 @@ class Run:
         finally:
             self.report.driver_s += time.perf_counter() - begin
         self.report.record(chunk.first_index, len(outcome.values), outcome.times, outcome.nbytes)
+        self._observe(chunk, outcome)
         if outcome.failures:
             self._note_failure(chunk, outcome)
         yield from _pieces(chunk, outcome.values)
+
+    def _observe(self, chunk: Chunk, outcome: Outcome) -> None:
+        """Compare what a chunk took with what was expected of it: re-chunk what remains, and
+        give up if all workers together take longer than their items would one by one.
+        """
+        if not outcome.values:
+            return
+        wall_s = outcome.times.wall_s
+        self._chunk_wall_s, self._computed_s = wall_s, self._computed_s + wall_s
+        seen = wall_s / len(outcome.values)
+        if self.feed.item_s > 0:
+            mixed = (self.feed.item_s + seen) / 2
+            if not 1 / REVISE < mixed / self.feed.item_s < REVISE:
+                self.feed.rescale(mixed)
+        elapsed = time.perf_counter() - self._began
+        if (
+            self.may_give_up
+            and elapsed > GIVE_UP_AFTER_S
+            and chunk.number >= 4 * self.request.workers
+        ):
+            self.gave_up = elapsed > GIVE_UP_RATIO * self._computed_s
 
     def _note_failure(self, chunk: Chunk, outcome: Outcome) -> None:
         first = outcome.failures[0]

@@ -51,6 +51,13 @@ class Schedule:
         share = math.ceil(remaining / (2 * self.workers))
         return min(remaining, max(self.smallest, min(self.largest, share)))
 
+    def scaled(self, factor: float) -> Schedule:
+        """The same rule with chunks ``factor`` times as large; equal chunks stay as they are."""
+        if self.kind != "tapered":
+            return self
+        smallest = max(1, round(self.smallest * factor))
+        return tapered(smallest, round(self.largest * factor), self.workers)
+
     def sizes(self, items: int) -> Iterator[int]:
         """Items of each chunk, in order of dispatch."""
         while items > 0:

@@ -1,0 +1,88 @@
+"""The plain loop over what is left, in blocks short enough to notice a wrong estimate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+from amorsize.feed import Feed
+from amorsize.loop import run_loop
+from amorsize.report import RunReport
+from amorsize.runner import AFTER_ALL, FirstFailure, Piece
+
+BLOCK_S = 0.005
+"""Predicted seconds of a block: what a wrong estimate can cost before it is noticed."""
+CACHED_ITEMS = 8192
+"""Most items of a block: their results stay in a processor's cache until they are put in
+place, and a block's own cost is nothing against them."""
+SURPRISE = 1.5
+"""Items that take this many times the expected seconds make the run think again."""
+
+
+@dataclass
+class SerialRun:
+    """A stretch of the run in the caller. Ends when nothing is left, when an item raises, when
+    ``limit_s`` seconds are over, or when items take much longer than ``item_s`` says.
+    """
+
+    function: Callable[[Any], Any]
+    feed: Feed
+    report: RunReport
+    failure: FirstFailure
+    item_s: float
+    """Expected seconds per item."""
+    lazily: bool = False
+    """Read one item of a stream at a time, so that nothing is read ahead of its use."""
+    limit_s: float | None = None
+    """Seconds after which to stop, ``None`` for no limit."""
+    watch: bool = True
+    """Whether to stop when the expectation proves wrong."""
+    observed_s: float | None = None
+    """Seconds per item seen lately, once they proved the expectation wrong."""
+
+    def pieces(self) -> Generator[Piece, None, None]:
+        """Results in order of the items."""
+        begin, cpu = time.perf_counter(), time.thread_time()
+        try:
+            yield from self._blocks(begin)
+        finally:
+            self.report.compute_s += time.perf_counter() - begin
+            self.report.cpu_s += time.thread_time() - cpu
+
+    def _blocks(self, begin: float) -> Generator[Piece, None, None]:
+        per_item = max(self.item_s, 1e-9)
+        window_s, window_items = 0.0, 0
+        while self.limit_s is None or time.perf_counter() - begin < self.limit_s:
+            try:
+                start, count, items = self.feed.take(self._size(per_item))
+            except BaseException as error:  # the data's own
+                self._fail(AFTER_ALL, error)
+                return
+            if not count:
+                return
+            began = time.perf_counter()
+            loop = run_loop(self.function, items, start)
+            window_s += time.perf_counter() - began
+            window_items += count
+            if loop.error is not None:
+                self._fail(start + loop.position, loop.error)
+                return
+            self.report.items += count
+            yield start, loop.values
+            if window_s >= BLOCK_S:
+                per_item = window_s / window_items
+                window_s, window_items = 0.0, 0
+                if self.watch and per_item > SURPRISE * self.item_s:
+                    self.observed_s = per_item
+                    return
+
+    def _size(self, per_item: float) -> int:
+        if self.lazily and not self.feed.is_indexed:
+            return 1
+        return max(1, min(CACHED_ITEMS, int(BLOCK_S / per_item)))
+
+    def _fail(self, index: int, error: BaseException) -> None:
+        self.failure.offer(index, error)
+        self.feed.cut(0)

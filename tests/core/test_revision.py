@@ -1,0 +1,50 @@
+"""A run that finds its plan wrong changes its mind, and still runs every item once."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import amorsize
+
+
+def burn(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def test_the_loop_moves_to_workers_when_items_grow(calls: Any) -> None:
+    def grows(x: int) -> int:
+        burn(0.004 if x > 300 else 0.00001)
+        calls(x)
+        return x
+
+    plan = amorsize.plan(grows, iter(list(range(700))))
+    assert plan.backend == "serial"
+    assert plan.run() == list(range(700))
+    assert calls.items == list(range(700))
+    assert plan.report is not None
+    assert plan.report.moves
+    assert plan.report.backend != "serial"
+    assert "times as long" in str(plan.report)
+
+
+def test_a_named_backend_is_never_left() -> None:
+    plan = amorsize.plan(lambda x: burn(0.003 if x > 50 else 0), iter(range(150)), backend="serial")
+    plan.run()
+    assert plan.report is not None
+    assert plan.report.backend == "serial"
+    assert not plan.report.moves
+
+
+def test_chunks_shrink_when_items_prove_longer() -> None:
+    def grows(x: int) -> int:
+        burn(0.0004 if x < 300 else 0.008)
+        return x
+
+    plan = amorsize.plan(grows, (x for x in range(500)), backend="multiprocessing", workers=2)
+    assert plan.run() == list(range(500))
+    assert plan.report is not None
+    counts = [record.items for record in plan.report.chunks]
+    assert max(counts[-6:]) < max(counts)
