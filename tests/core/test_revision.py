@@ -16,14 +16,14 @@ def burn(seconds: float) -> None:
 
 def test_the_loop_moves_to_workers_when_items_grow(calls: Any) -> None:
     def grows(x: int) -> int:
-        burn(0.004 if x > 300 else 0.00001)
+        burn(0.01 if x > 60 else 0.0)
         calls(x)
         return x
 
-    plan = amorsize.plan(grows, iter(list(range(700))))
+    plan = amorsize.plan(grows, iter(list(range(200))))
     assert plan.backend == "serial"
-    assert plan.run() == list(range(700))
-    assert calls.items == list(range(700))
+    assert plan.run() == list(range(200))
+    assert calls.items == list(range(200))
     assert plan.report is not None
     assert plan.report.moves
     assert plan.report.backend != "serial"
