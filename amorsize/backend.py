@@ -35,7 +35,7 @@ from amorsize.errors import (
     WorkerLost,
 )
 from amorsize.packing import FunctionPayload, Packed, pack_function, pack_items
-from amorsize.worker import Outcome, PackedOutcome, run_chunk, run_packed
+from amorsize.worker import Outcome, PackedOutcome, run_chunk, run_packed, settle_in
 
 if TYPE_CHECKING:
     from amorsize.plans import Plan
@@ -139,6 +139,8 @@ class OpenRequest:
     """How many workers the plan wants; never more than there are items."""
     source: IndexedSource | None = None
     """The data, for engines that share or inherit memory; ``None`` if items travel in chunks."""
+    cores_per_worker: float = 1.0
+    """Share of the cores that each worker has, for libraries with threads of their own."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Backend-specific options, already checked against ``Backend.options``."""
     _payload: FunctionPayload | None = None
@@ -394,4 +396,5 @@ __all__ = [
     "process_pool_fallback",
     "run_chunk",
     "run_packed",
+    "settle_in",
 ]

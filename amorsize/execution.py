@@ -124,7 +124,14 @@ class Execution:
         assert source is None or isinstance(source, IndexedSource)
         feed.plan(chosen.schedule, planning.profile.item_s, carry_items=not visible)
         payload = planning.payload
-        request = OpenRequest(planning.function, chosen.workers, source, planning.options, payload)
+        request = OpenRequest(
+            planning.function,
+            chosen.workers,
+            source,
+            self._cores_per_worker(),
+            planning.options,
+            payload,
+        )
         run = Run(self._backend, request, feed, self.report, failure=self.failure, held=self._held)
         run.may_give_up = self._free and not self._backend.traits.remote
         offer = self._offer()
@@ -167,6 +174,10 @@ class Execution:
         if not isinstance(self._planning.source, IndexedSource):
             return False
         return backend.traits.shares_memory or backend.traits.inherits_memory
+
+    def _cores_per_worker(self) -> float:
+        offer = self._offer()
+        return 1.0 if offer is None else offer.capacity.cores / self._decision.chosen.workers
 
     def _offer(self) -> Offer | None:
         name = self._decision.chosen.backend

@@ -110,8 +110,14 @@ def bound(profile: Profile, items: int, cores: float, floor_s: float) -> float:
 
 def _lane_item_s(profile: Profile, configuration: Configuration) -> float:
     """Seconds one item keeps one worker busy."""
-    busy = profile.item_s * configuration.costs.slowdown.value
+    busy = profile.item_s
     traits = configuration.traits
+    if not traits.shares_memory:
+        # A function that is parallel inside was sampled on all cores; a worker has its share.
+        share = max(1.0, configuration.cores // configuration.workers)
+        if profile.inner_cores > 1.0:
+            busy = max(busy, profile.item_cpu_s / share)
+    busy *= configuration.costs.slowdown.value
     if not traits.shares_memory:
         busy += profile.outputs.dump_s
         if not traits.inherits_memory:

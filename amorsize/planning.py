@@ -151,7 +151,7 @@ class Planning:
         if forced:
             self._check_travel(backends[0])
         self.offers = tuple(self._offer(backend) for backend in backends)
-        wish = Wish(self.workers, self.chunk_size, fixed_chunks, self.limits.memory_bytes)
+        wish = Wish(self.workers, self.chunk_size, fixed_chunks, self.limits.shared_memory_bytes)
         return decide(self.profile, self.offers, wish, refused)
 
     def _offer(self, backend: Backend) -> Offer:

@@ -239,6 +239,17 @@ def _arrive(data: bytes, text: str, notes: tuple[str, ...]) -> BaseException:
     return exception
 
 
+def settle_in(cores: float) -> None:
+    """Prepare this process to be one of several workers with ``cores`` cores each: libraries
+    with threads of their own use no more, and a plan made in here sees its share, not the host.
+    """
+    from amorsize.probes.blas import limit_inner_threads
+    from amorsize.probes.nesting import SHARE_VARIABLE
+
+    os.environ[SHARE_VARIABLE] = f"{cores:.3f}"
+    limit_inner_threads(max(1, int(cores)))
+
+
 def worker_name() -> str:
     """``host:pid`` of this process."""
     global _host

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from amorsize.backend import FunctionPayload, Packed, PackedOutcome, run_packed
+from amorsize.backend import FunctionPayload, Packed, PackedOutcome, run_packed, settle_in
 from amorsize.errors import FunctionNotLoaded
 from amorsize_local.channel import receive, send
 
@@ -23,6 +23,8 @@ class Assignment:
 
     function: Callable[[Any], Any] | FunctionPayload
     source: IndexedSource | None
+    cores: float
+    """Share of the host's cores that each worker has."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ def serve(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for connection in foreign:
         connection.close()
+    settle_in(assignment.cores)
     try:
         while True:
             head, *rest = receive(orders)

@@ -48,7 +48,9 @@ class ProcessSession(Session):
     def __init__(self, context: BaseContext, request: OpenRequest, *, inherits: bool) -> None:
         self._context, self._request, self._inherits = context, request, inherits
         function = request.function if inherits else request.payload
-        self._assignment = Assignment(function, request.source if inherits else None)
+        self._assignment = Assignment(
+            function, request.source if inherits else None, request.cores_per_worker
+        )
         self._queue: deque[Ticket] = deque()
         self._workers: dict[int, _Worker] = {}
         self._selector = selectors.DefaultSelector()
