@@ -6,7 +6,6 @@ two workers, send chunks of nothing one by one and in bursts, send bytes there a
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -184,6 +183,8 @@ def _cpu_and_wall(call: Callable[[], float]) -> tuple[float, float]:
 
 def _repeated(values: list[float]) -> Figure:
     """The median and its relative spread (median absolute deviation)."""
+    import statistics
+
     middle = statistics.median(values)
     spread = statistics.median(abs(value - middle) for value in values)
     return Figure(middle, "measured", spread / middle if middle > 0 else 0.0)

@@ -4,20 +4,17 @@ the user's cache directory, private to the user, replaced atomically, validated 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import platform
 import stat
 import sys
-import tempfile
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 from amorsize.backend import Backend
 from amorsize.costs import BackendCosts
+from amorsize.worker import host_name
 
 FORMAT = 1
 MAX_AGE_S = 30 * 24 * 3600.0
@@ -28,14 +25,14 @@ class CostStoreWarning(UserWarning):
     """Stored costs could not be used or written; they are measured instead."""
 
 
-def cache_directory() -> Path:
+def cache_directory() -> str:
     """Where costs are kept: ``AMORSIZE_CACHE_DIR`` or the user's cache directory."""
     chosen = os.environ.get("AMORSIZE_CACHE_DIR")
     if chosen:
-        return Path(chosen)
+        return chosen
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("amorsize"))
+    return platformdirs.user_cache_dir("amorsize")
 
 
 def identity(backend: Backend, workers: int) -> dict[str, Any]:
@@ -44,7 +41,7 @@ def identity(backend: Backend, workers: int) -> dict[str, Any]:
         "format": FORMAT,
         "backend": backend.name,
         "configuration": backend.configuration(),
-        "host": platform.node(),
+        "host": host_name(),
         "cores": os.cpu_count(),
         "workers": min(2, workers),
         "python": sys.version.split()[0],
@@ -80,9 +77,10 @@ def save(backend: Backend, workers: int, costs: BackendCosts) -> None:
     wanted = identity(backend, workers)
     path = _path(wanted)
     record = {"identity": wanted, "measured_at": time.time(), "costs": costs.to_dict()}
+    temporary = f"{path}.{os.getpid()}-{time.monotonic_ns()}.tmp"
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")  # mode 0600
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 json.dump(record, file)
@@ -94,14 +92,17 @@ def save(backend: Backend, workers: int, costs: BackendCosts) -> None:
         warnings.warn(f"costs could not be stored: {error}", CostStoreWarning, stacklevel=2)
 
 
-def _path(wanted: dict[str, Any]) -> Path:
-    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
-    return cache_directory() / "costs" / f"{wanted['backend']}-{digest}.json"
+def _path(wanted: dict[str, Any]) -> str:
+    """One file per identity; its name only has to differ, the identity inside is compared."""
+    parts = (wanted["backend"], wanted["configuration"], wanted["python"], wanted["host"])
+    words = "-".join(str(part) for part in (*parts, wanted["workers"], wanted["cores"]))
+    name = "".join(letter if letter.isalnum() or letter in ".-" else "_" for letter in words)
+    return os.path.join(cache_directory(), "costs", f"{name[:200]}.json")
 
 
-def _read_private(path: Path) -> dict[str, Any]:
+def _read_private(path: str) -> dict[str, Any]:
     """The file's JSON object, if it is this user's own and nobody else can write it."""
-    with path.open("rb") as file:
+    with open(path, "rb") as file:
         status = os.fstat(file.fileno())
         if hasattr(os, "getuid"):
             if status.st_uid != os.getuid():

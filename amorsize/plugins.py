@@ -1,18 +1,16 @@
-"""Finds backends: guarded discovery of plugins, lookup by name or live engine object."""
+"""The registry of backends: guarded loading of plugins, lookup by name or live engine object."""
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import distributions
 from typing import Any
 
 import pluggy
 
 from amorsize import hookspecs
 from amorsize.backend import CONTRACT_VERSION, Backend
+from amorsize.discovery import load, wanted_plugins
 from amorsize.errors import BackendNotFound, BackendUnavailable, PluginRejected
 
 _lock = threading.RLock()
@@ -136,31 +134,12 @@ def _discover() -> Registry:
     manager = pluggy.PluginManager("amorsize")
     manager.add_hookspecs(hookspecs)
     found = Registry(manager)
-    for name, values in _entry_points():
+    for name, values in wanted_plugins():
         try:
             if len(values) > 1:
                 raise PluginRejected(f"several plugins are called {name!r}: {sorted(values)}")
-            manager.load_setuptools_entrypoints(hookspecs.ENTRY_POINT_GROUP, name=name)
-            if manager.has_plugin(name):
-                found._adopt(name)
+            found.add(load(values.pop()), name)
         except Exception as error:  # a plugin may raise anything while it is imported
             manager.set_blocked(name)
             found.errors[name] = error
     return found
-
-
-def _entry_points() -> Iterator[tuple[str, set[str]]]:
-    """Names of the plugins with what they point to, each distribution asked by itself: a merged
-    view lets a stale metadata folder hide ours. ``AMORSIZE_PLUGINS`` (comma-separated names)
-    restricts them.
-    """
-    wanted = os.environ.get("AMORSIZE_PLUGINS")
-    allowed = None if wanted is None else {name.strip() for name in wanted.split(",")}
-    targets: dict[str, set[str]] = {}
-    for distribution in distributions():
-        for point in distribution.entry_points:
-            if point.group == hookspecs.ENTRY_POINT_GROUP:
-                targets.setdefault(point.name, set()).add(point.value)
-    for name, values in sorted(targets.items()):
-        if allowed is None or name in allowed:
-            yield name, values

@@ -250,12 +250,17 @@ def settle_in(cores: float) -> None:
     limit_inner_threads(max(1, int(cores)))
 
 
-def worker_name() -> str:
-    """``host:pid`` of this process."""
+def host_name() -> str:
+    """Name of this host."""
     global _host
     if _host is None:
         _host = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
-    return f"{_host}:{os.getpid()}"
+    return _host
+
+
+def worker_name() -> str:
+    """``host:pid`` of this process."""
+    return f"{host_name()}:{os.getpid()}"
 
 
 def _peak_rss_bytes() -> int:

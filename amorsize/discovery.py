@@ -1,0 +1,83 @@
+"""Finds the entry points of plugins.
+
+``importlib.metadata`` would do, and does for what is not a plain directory, but importing it
+costs more than planning: it loads the parsers of e-mail and of zip files. Each distribution is
+asked by itself: a merged view lets a stale metadata folder hide another's entry points.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from amorsize.hookspecs import ENTRY_POINT_GROUP
+
+_METADATA = (".dist-info", ".egg-info")
+
+
+def wanted_plugins() -> Iterator[tuple[str, set[str]]]:
+    """Names of installed plugins with what they point to, sorted; more than one target means
+    that two distributions use the same name. ``AMORSIZE_PLUGINS`` (names separated by commas)
+    restricts them.
+    """
+    chosen = os.environ.get("AMORSIZE_PLUGINS")
+    allowed = None if chosen is None else {name.strip() for name in chosen.split(",")}
+    targets: dict[str, set[str]] = {}
+    for name, value in _entry_points():
+        targets.setdefault(name, set()).add(value)
+    for name, values in sorted(targets.items()):
+        if allowed is None or name in allowed:
+            yield name, values
+
+
+def load(target: str) -> Any:
+    """What an entry point ``package.module:attribute`` names."""
+    module, _, attributes = target.partition("[")[0].strip().partition(":")
+    found = importlib.import_module(module.strip())
+    for attribute in filter(None, attributes.strip().split(".")):
+        found = getattr(found, attribute)
+    return found
+
+
+def _entry_points() -> Iterator[tuple[str, str]]:
+    for path in dict.fromkeys(sys.path):
+        directory = path or os.curdir
+        try:
+            names = os.listdir(directory)
+        except NotADirectoryError:
+            yield from _of_archive(path)
+            continue
+        except OSError:
+            continue
+        for name in names:
+            if name.endswith(_METADATA):
+                yield from _of_file(os.path.join(directory, name, "entry_points.txt"))
+
+
+def _of_file(path: str) -> Iterator[tuple[str, str]]:
+    """Entry points of our group in one metadata file (the format of INI files)."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
+    section = ""
+    for line in lines:
+        text = line.strip()
+        if text.startswith("["):
+            section = text.strip("[] ")
+        elif section == ENTRY_POINT_GROUP and "=" in text and not text.startswith(("#", ";")):
+            name, _, value = text.partition("=")
+            yield name.strip(), value.strip()
+
+
+def _of_archive(path: str) -> Iterator[tuple[str, str]]:
+    from importlib.metadata import distributions
+
+    for distribution in distributions(path=[path]):
+        for point in distribution.entry_points:
+            if point.group == ENTRY_POINT_GROUP:
+                yield point.name, point.value
