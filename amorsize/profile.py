@@ -56,7 +56,7 @@ class Profile:
     inner_cores: float
     """Cores one call keeps busy by itself; above 1 if the function is parallel inside."""
     item_rss_bytes: int
-    """Growth of the resident memory while sampling, in bytes per item that ran at once."""
+    """Memory that running an item takes beyond what the process had, in bytes."""
     inputs: Packing = Packing()
     """What sending an item takes."""
     outputs: Packing = Packing()

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from amorsize.gil import GilMonitor
 from amorsize.loop import run_loop
+from amorsize.monitor import Monitor
 from amorsize.packing import Packed, pack
 from amorsize.profile import Packing, Profile
 from amorsize.source import IndexedSource, Source, Span, StreamSource
@@ -114,14 +114,16 @@ def sample(function: Callable[[Any], Any], source: Source) -> Sample:
     ``KeyboardInterrupt`` and its kind pass through.
     """
     recorder = _Recorder(function)
-    rss = _rss_bytes()
-    monitor = GilMonitor()
+    rss, peak = _rss_bytes(), _peak_rss_bytes()
+    monitor = Monitor(_rss_bytes)
     monitor.start()
     try:
         _run_blocks(recorder, source)
     finally:
         monitor.stop()
-    growth = max(0, _rss_bytes() - rss)
+    # A new peak of the process is exact; below an earlier peak only the monitor could see it.
+    seen, highest = monitor.peak_rss_bytes, _peak_rss_bytes()
+    growth = max(0, _rss_bytes() - rss, seen - rss, highest - rss if highest > peak else 0)
     results = sorted(((b.start, b.values) for b in recorder.blocks), key=lambda block: block[0])
     profile = _profile(recorder, source, monitor, growth)
     start = recorder.blocks[-1].start if recorder.blocks else 0
@@ -148,7 +150,7 @@ def _is_enough(recorder: _Recorder, length: int | None) -> bool:
     times = [block.per_item_s for block in blocks]
     error = _deviation(times) / math.sqrt(len(times)) / (_mean(times) or 1.0)
     # A GIL share needs some milliseconds of watching: go on that long where it matters.
-    seen_enough = spent >= GilMonitor.needed_s() or serial_s < 10 * GilMonitor.needed_s()
+    seen_enough = spent >= Monitor.needed_s() or serial_s < 10 * Monitor.needed_s()
     return seen_enough and (error < STEADY or len(blocks) >= ENOUGH_BLOCKS)
 
 
@@ -219,7 +221,7 @@ def _block_size(recorder: _Recorder, length: int | None) -> int:
     return grown if length is None else max(1, min(grown, length // 50))
 
 
-def _profile(recorder: _Recorder, source: Source, monitor: GilMonitor, rss_growth: int) -> Profile:
+def _profile(recorder: _Recorder, source: Source, monitor: Monitor, rss_growth: int) -> Profile:
     blocks = sorted(recorder.steady, key=lambda block: block.start)
     sampled = sum(len(block.values) for block in recorder.blocks)
     items = source.length
@@ -317,6 +319,12 @@ def _rss_bytes() -> int:
     except (OSError, ValueError, IndexError):
         return 0
     return pages * _page_bytes()
+
+
+def _peak_rss_bytes() -> int:
+    from amorsize.worker import peak_rss_bytes
+
+    return peak_rss_bytes()
 
 
 def _page_bytes() -> int:

@@ -137,7 +137,7 @@ def run_packed(
     packed_values, packed_failures = _pack_results(values, failures, first_index, stop_on_error)
     packing = time.perf_counter() - ended
     times = ChunkTimes(
-        ended - wall, cpu, unpacking + packing, started, worker_name(), _peak_rss_bytes()
+        ended - wall, cpu, unpacking + packing, started, worker_name(), peak_rss_bytes()
     )
     return PackedOutcome(packed_values, packed_failures, times)
 
@@ -263,7 +263,8 @@ def worker_name() -> str:
     return f"{host_name()}:{os.getpid()}"
 
 
-def _peak_rss_bytes() -> int:
+def peak_rss_bytes() -> int:
+    """Largest resident size of this process so far, in bytes; 0 where the system does not tell."""
     if sys.platform == "win32":
         return 0
     import resource

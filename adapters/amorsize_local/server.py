@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import pickle
 import signal
 from collections.abc import Callable, Sequence
@@ -50,6 +51,9 @@ def serve(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for connection in foreign:
         connection.close()
+    # Daemonic for the caller, which ends it at exit; but what works in the plain loop must work
+    # here, functions that start processes of their own included.
+    multiprocessing.current_process().daemon = False
     settle_in(assignment.cores)
     try:
         while True:

@@ -226,3 +226,43 @@ def test_a_loky_worker_sees_its_share() -> None:
     assert done.returncode == 0, done.stderr
     cores = float(done.stdout)
     assert cores == max(1, (os.cpu_count() or 1) // 2) or cores < 1
+
+
+HUNGRY = """
+import amorsize
+
+def hungry(x):
+    block = bytearray(200 << 20)
+    for i in range(0, len(block), 4096):
+        block[i] = 1
+    return x + sum(range(300_000)) * 0
+
+plan = amorsize.plan(hungry, range(10))
+print(plan.workers, plan.run() == list(range(10)))
+"""
+
+
+def test_a_plan_in_a_small_group_fits_its_memory_and_finishes(cgroups: Groups) -> None:
+    name = f"amorsize-hungry-{os.getpid()}"
+    try:
+        cgroups.make(name, memory=512 * MIB)
+    except OSError as error:
+        pytest.skip(f"this limit cannot be set here: {error}")
+    code = f"{cgroups.entry(name)}\n{HUNGRY}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    workers, equal = done.stdout.split()
+    assert int(workers) <= 2
+    assert equal == "True"
+
+
+def test_a_plan_on_one_core_has_one_worker() -> None:
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "import amorsize\n"
+        "print(amorsize.plan(lambda x: sum(range(20_000)), range(400)).workers)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"

@@ -1,5 +1,7 @@
-"""Measures during the sample whether other threads can run: one that sleeps and looks how late
-it wakes.
+"""Watches the sample from another thread: whether other threads can run, and how much memory
+the function takes while it runs.
+
+The thread sleeps and looks how late it wakes.
 
 A thread that asks for the interpreter lock while another computes gets it after the switch
 interval (5 ms by default); while C code has released the lock, or the function waits, it gets
@@ -12,17 +14,22 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 _TICK_S = 0.0005
+_TICKS_PER_LOOK = 4
 _LATENESS_WHEN_HELD = 0.89
 """Lateness share seen while pure Python computes without a pause: between two waits of one
 switch interval the watcher sleeps one tick (5.0 / (5.0 + 0.5) = 0.91, less the wake-up)."""
 
 
-class GilMonitor:
+class Monitor:
     """Watches from ``start`` to ``stop``; starting costs about 0.1 ms."""
 
-    def __init__(self) -> None:
+    def __init__(self, rss_bytes: Callable[[], int] | None = None) -> None:
+        self._rss_bytes = rss_bytes
+        self.peak_rss_bytes = 0
+        """Largest resident size seen while watching, in bytes."""
         self._stop = threading.Event()
         self._late_s = 0.0
         self._begin = self._elapsed = 0.0
@@ -56,9 +63,13 @@ class GilMonitor:
         return 2 * sys.getswitchinterval()
 
     def _watch(self) -> None:
-        before = time.perf_counter()
+        before, ticks = time.perf_counter(), 0
         while not self._stop.wait(_TICK_S):
             now = time.perf_counter()
             self._late_s += max(0.0, now - before - _TICK_S)
+            ticks += 1
+            if self._rss_bytes is not None and ticks % _TICKS_PER_LOOK == 0:
+                self.peak_rss_bytes = max(self.peak_rss_bytes, self._rss_bytes())
+                now = time.perf_counter()
             before = now
         self._elapsed = time.perf_counter() - self._begin
