@@ -22,6 +22,8 @@ _BURSTS = (10, 60)
 """Sizes of two bursts of empty chunks; their difference leaves out what a burst costs once."""
 _BURST_REPEATS = 3
 """Repeats of the bursts, while they are short."""
+_STARTS = 3
+"""Pools started of each size, while that is quick."""
 _SHORT_S = 0.02
 _MESSAGE_BYTES = 1_000_000
 """Size of the messages that measure bytes, the size at which pipes are fastest."""
@@ -104,11 +106,7 @@ def calibrate(backend: Backend, *, workers: int, budget_s: float = 20.0) -> Back
     workers = max(1, min(2, workers))
     try:
         running = backend.availability().running
-        alone_s = 0.0
-        if not running and workers > 1:
-            with _opened(backend, 1, deadline) as alone:
-                pass
-            alone_s = alone.startup_s
+        startup, each, shutdown = _starting(backend, workers, deadline, running=running)
         with _opened(backend, workers, deadline) as probe:
             dispatch, latency, slot = _dispatch(probe, workers)
             into, out = _bytes(backend, probe)
@@ -116,11 +114,10 @@ def calibrate(backend: Backend, *, workers: int, budget_s: float = 20.0) -> Back
         raise
     except Exception as error:  # an engine may raise anything
         raise CalibrationFailed(f"{type(error).__name__}: {error}") from error
-    each_s = max(0.0, probe.startup_s - alone_s) if alone_s else 0.0
     costs = BackendCosts(
-        startup_s=Figure(max(0.0, probe.startup_s - workers * each_s), "measured"),
-        startup_worker_s=Figure(each_s, "measured"),
-        shutdown_s=Figure(probe.shutdown_s, "measured"),
+        startup_s=startup,
+        startup_worker_s=each,
+        shutdown_s=shutdown,
         dispatch_s=dispatch,
         latency_s=latency,
         slot_s=slot,
@@ -129,6 +126,36 @@ def calibrate(backend: Backend, *, workers: int, budget_s: float = 20.0) -> Back
         slowdown=backend.fallback_costs().slowdown,
     )
     return costs.running() if running else costs
+
+
+def _starting(
+    backend: Backend, workers: int, deadline: float, *, running: bool
+) -> tuple[Figure, Figure, Figure]:
+    """Fixed and marginal start-up, and shut-down: the least of some pools of one worker against
+    the least of some pools of ``workers``. The least, because what disturbs only ever adds; one
+    of each where they are slow.
+    """
+    up = declared(0.0, "already running")
+    if running:
+        return up, up, up
+    alone: list[float] = []
+    full: list[float] = []
+    ends: list[float] = []
+    for _ in range(_STARTS):
+        for times, count in ((alone, 1), (full, workers)):
+            with _opened(backend, count, deadline) as probe:
+                pass
+            times.append(probe.startup_s)
+        ends.append(probe.shutdown_s)
+        if full[-1] > _SHORT_S:
+            break
+    each_s = max(0.0, min(full) - min(alone)) / max(1, workers - 1)
+    spread = _repeated(full).spread
+    return (
+        Figure(max(0.0, min(full) - workers * each_s), "measured", spread),
+        Figure(each_s, "measured", spread),
+        Figure(min(ends), "measured", _repeated(ends).spread),
+    )
 
 
 def _dispatch(probe: _Probe, workers: int) -> tuple[Figure, Figure, Figure]:

@@ -59,8 +59,8 @@ class Monitor:
 
     @staticmethod
     def needed_s() -> float:
-        """Least seconds of watching that tell anything: twice the switch interval."""
-        return 2 * sys.getswitchinterval()
+        """Least seconds of watching that tell anything: one switch interval."""
+        return sys.getswitchinterval()
 
     def _watch(self) -> None:
         before, ticks = time.perf_counter(), 0

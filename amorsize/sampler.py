@@ -19,6 +19,7 @@ from amorsize.monitor import Monitor
 from amorsize.packing import Packed, pack
 from amorsize.profile import Packing, Profile
 from amorsize.source import IndexedSource, Source, Span, StreamSource
+from amorsize.worker import peak_rss_bytes, rss_bytes
 
 BUDGET_S = 0.005
 """Least seconds a sample may take; more only where the whole takes over fifty times as long."""
@@ -114,16 +115,16 @@ def sample(function: Callable[[Any], Any], source: Source) -> Sample:
     ``KeyboardInterrupt`` and its kind pass through.
     """
     recorder = _Recorder(function)
-    rss, peak = _rss_bytes(), _peak_rss_bytes()
-    monitor = Monitor(_rss_bytes)
+    rss, peak = rss_bytes(), peak_rss_bytes()
+    monitor = Monitor(rss_bytes)
     monitor.start()
     try:
         _run_blocks(recorder, source)
     finally:
         monitor.stop()
     # A new peak of the process is exact; below an earlier peak only the monitor could see it.
-    seen, highest = monitor.peak_rss_bytes, _peak_rss_bytes()
-    growth = max(0, _rss_bytes() - rss, seen - rss, highest - rss if highest > peak else 0)
+    seen, highest = monitor.peak_rss_bytes, peak_rss_bytes()
+    growth = max(0, rss_bytes() - rss, seen - rss, highest - rss if highest > peak else 0)
     results = sorted(((b.start, b.values) for b in recorder.blocks), key=lambda block: block[0])
     profile = _profile(recorder, source, monitor, growth)
     start = recorder.blocks[-1].start if recorder.blocks else 0
@@ -251,12 +252,21 @@ def _profile(recorder: _Recorder, source: Source, monitor: Monitor, rss_growth: 
         durations=tuple(times),
         first_call_s=first,
         warmup_s=first - mean if len(recorder.blocks) > 1 and first > 3 * mean else 0.0,
-        gil_share=monitor.held_share if measured else 1.0 - waiting,
+        gil_share=_gil_share(monitor, own / wall if wall > 0 else 1.0),
         gil_measured=measured,
         waiting_share=waiting,
         inner_cores=max(1.0, process / wall) if wall > 0 else 1.0,
         item_rss_bytes=rss_growth,
     )
+
+
+def _gil_share(monitor: Monitor, cpu_share: float) -> float:
+    """Share of the time in which the function holds the interpreter lock: no more than the
+    thread was on the processor, and all of that if the sample was too short to see.
+    """
+    if monitor.watched_s < monitor.needed_s():
+        return min(1.0, cpu_share)
+    return min(monitor.held_share, cpu_share, 1.0)
 
 
 def measure_packing(sample: Sample, *, inputs: bool) -> tuple[Packing, Packing]:
@@ -310,24 +320,3 @@ def _process_cpu_s() -> float:
         return time.process_time()
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
-
-
-def _rss_bytes() -> int:
-    try:
-        with open("/proc/self/statm", "rb") as file:
-            pages = int(file.read().split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
-    return pages * _page_bytes()
-
-
-def _peak_rss_bytes() -> int:
-    from amorsize.worker import peak_rss_bytes
-
-    return peak_rss_bytes()
-
-
-def _page_bytes() -> int:
-    import resource
-
-    return resource.getpagesize()

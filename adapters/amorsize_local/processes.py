@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from amorsize.backend import (
 )
 from amorsize.errors import InvalidArgument
 from amorsize.probes import Limits, fork_safety, start_methods
+from amorsize.worker import rss_bytes
 from amorsize_local.arguments import PoolArguments
 
 _FALLBACKS = {
@@ -27,6 +29,9 @@ _FALLBACKS = {
     "forkserver": (0.042, 0.009, 0.003),
     "spawn": (0.027, 0.018, 0.010),
 }
+MIB = 1 << 20
+FORK_BYTE_S = 5e-11
+"""Seconds that forking takes per byte of the caller's memory (50 us a megabyte)."""
 
 
 class ProcessBackend(Backend):
@@ -83,8 +88,12 @@ class ProcessBackend(Backend):
         return Capacity(limits.workers, limits.cores, elastic=True)
 
     def configuration(self) -> str:
-        """Costs depend on the start method."""
-        return self.start_method
+        """Costs depend on the start method; of a fork also on the caller's memory, whose page
+        tables are copied: measured anew for each four-fold size.
+        """
+        if self.start_method != "fork":
+            return self.start_method
+        return f"fork-{4 ** max(3, _log4(rss_bytes() / MIB))}MiB"
 
     def open(self, request: OpenRequest) -> Session:
         """Start the workers; the function is inherited, or sent to each once."""
@@ -97,6 +106,8 @@ class ProcessBackend(Backend):
     def fallback_costs(self) -> BackendCosts:
         """Of the order seen for these workers (docs/costs.md)."""
         startup, each, shutdown = _FALLBACKS[self.start_method]
+        if self.start_method == "fork":
+            each += FORK_BYTE_S * rss_bytes()
         inherited = declared(0.0, "inherited by the workers")
         return BackendCosts(
             startup_s=fallback(startup),
@@ -113,3 +124,7 @@ class ProcessBackend(Backend):
     def arguments(self, plan: Any) -> PoolArguments:
         """The numbers for ``multiprocessing.Pool`` and its ``map``."""
         return PoolArguments(plan.workers, plan.fixed_chunk_size, start_method=self.start_method)
+
+
+def _log4(value: float) -> int:
+    return math.ceil(math.log(max(value, 1.0), 4))
