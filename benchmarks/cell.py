@@ -1,0 +1,95 @@
+"""One measurement in a fresh process: ``python -m benchmarks.cell '{"workload": ...}'``.
+
+Makes the data and imports the contestant's library, then times one or more calls. Prints one
+line of JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.load import LoadWatch
+from benchmarks.peers import CONTESTANTS, Contestant
+from benchmarks.workloads import WORKLOADS, Job, Workload
+
+
+def main() -> None:
+    """Measure what the first argument asks for."""
+    asked = json.loads(sys.argv[1])
+    workload, contestant = WORKLOADS[asked["workload"]], CONTESTANTS[asked["contestant"]]
+    contestant.load()
+    job = workload.make(asked.get("size", "full"))
+    with _cluster(contestant, asked.get("address"), asked.get("settings", {})):
+        calls = [_call(workload, contestant, job, asked) for _ in range(asked.get("calls", 1))]
+    print("\n" + json.dumps({"calls": calls, "peak_rss_bytes": _peak_rss_bytes()}))
+
+
+def _call(
+    workload: Workload, contestant: Contestant, job: Job, asked: dict[str, Any]
+) -> dict[str, Any]:
+    data, settings = job.data(), asked.get("settings", {})
+    if contestant.cluster and contestant.name.endswith("_map"):
+        settings = {**settings, "backend": contestant.cluster}
+    watch = LoadWatch()
+    begin = time.perf_counter()
+    try:
+        results, facts = contestant.run(job.fn, data, **settings)
+    except Exception as error:  # whatever a library raises is its result
+        return {"error": f"{type(error).__name__}: {error}"[:300]}
+    seconds = time.perf_counter() - begin
+    return {
+        "seconds": seconds,
+        "foreign": watch.foreign_share(),
+        "fingerprint": workload.check(results),
+        "facts": facts,
+    }
+
+
+@contextlib.contextmanager
+def _cluster(
+    contestant: Contestant, address: str | None, settings: dict[str, Any]
+) -> Iterator[None]:
+    """A connection to the engine that must be up; starts one with two workers without address."""
+    engine = contestant.cluster or settings.get("backend")
+    if engine == "dask":
+        from distributed import Client
+
+        local = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+        with Client(address, **({} if address else local)) as client:
+            client.wait_for_workers(2)
+            yield
+    elif engine == "ray":
+        import ray
+
+        wake = ray.remote(lambda: None)
+        ray.init(
+            address or "local",
+            log_to_driver=False,
+            configure_logging=False,
+            **({} if address else {"num_cpus": 2, "include_dashboard": False}),
+        )
+        try:
+            ray.get([wake.remote() for _ in range(8)])
+            yield
+        finally:
+            ray.shutdown()
+    else:
+        yield
+
+
+def _peak_rss_bytes() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""CPU load that is not ours. Reads /proc itself: importing psutil before the clock starts would
+spare a contestant the import that its own first call pays.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+_TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+
+
+class LoadWatch:
+    """Foreign CPU seconds between its creation and :meth:`foreign_share`."""
+
+    def __init__(self) -> None:
+        self._system, self._own = system_busy_s(), tree_cpu_s(os.getpid())
+        self._begin = time.perf_counter()
+
+    def foreign_share(self) -> float | None:
+        """Cores that processes other than this one and its descendants kept busy on average,
+        ``None`` where it cannot be told: no /proc, or less than 0.1 s.
+        """
+        wall = time.perf_counter() - self._begin
+        system = system_busy_s()
+        if system is None or self._system is None or wall < 0.1:
+            return None
+        own = tree_cpu_s(os.getpid()) - self._own
+        return max(0.0, system - self._system - own) / wall
+
+
+def system_busy_s() -> float | None:
+    """CPU seconds of the whole machine since its start, ``None`` without /proc."""
+    try:
+        with open("/proc/stat", encoding="ascii") as file:
+            fields = [int(field) for field in file.readline().split()[1:]]
+    except (OSError, ValueError):
+        return None
+    idle = fields[3] + fields[4]
+    return (sum(fields[:8]) - idle) / _TICK
+
+
+def tree_cpu_s(root: int) -> float:
+    """CPU seconds of a process, its living descendants and their reaped children."""
+    parents: dict[int, int] = {}
+    seconds: dict[int, float] = {}
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
+                fields = file.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(name)] = int(fields[1])
+        seconds[int(name)] = sum(int(field) for field in fields[11:15]) / _TICK
+    return sum(s for pid, s in seconds.items() if _descends(pid, root, parents))
+
+
+def _descends(pid: int, root: int, parents: dict[int, int]) -> bool:
+    while pid > 1:
+        if pid == root:
+            return True
+        pid = parents.get(pid, 0)
+    return False
+
+
+def machine_busy(seconds: float) -> float | None:
+    """Cores busy on this machine over the next seconds."""
+    before = system_busy_s()
+    time.sleep(seconds)
+    after = system_busy_s()
+    return None if before is None or after is None else (after - before) / seconds
+
+
+def wait_for_quiet(limit: float = 0.3, patience_s: float = 30.0) -> bool:
+    """Wait until less than ``limit`` cores are busy; ``False`` if patience ended first."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        busy = machine_busy(0.1)
+        if busy is None or busy <= limit:
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.4)

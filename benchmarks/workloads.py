@@ -1,0 +1,303 @@
+"""The workloads: a function, its data, and how to tell that results are right.
+
+Each is built in the process that runs it, before the clock starts. ``full`` sizes take 0.05 to
+2.5 seconds in the plain loop (with few exceptions that a specification fixed), ``smoke`` sizes
+a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import math
+import os
+import random
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from benchmarks import functions as f
+
+SIZES = ("full", "smoke")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a contestant gets."""
+
+    fn: Callable[[Any], Any]
+    """Function of one item."""
+    data: Callable[[], Iterable[Any]]
+    """The data; called again for each run, because an iterator is used up."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A function over data, in two sizes."""
+
+    name: str
+    """Short name, as in tables."""
+    about: str
+    """What it stands for."""
+    build: Callable[[int], Job]
+    """Makes function and data for a number of items."""
+    full: int
+    """Items in a measurement."""
+    smoke: int
+    """Items in a test."""
+    waits: bool = False
+    """Whether it waits: the oracle then also tries more workers than cores."""
+    quick: bool = True
+    """Whether a quick run of the suite includes it."""
+
+    def items(self, size: str) -> int:
+        """Number of items of a size."""
+        return self.full if size == "full" else self.smoke
+
+    def make(self, size: str = "full") -> Job:
+        """Function and data of a size."""
+        return self.build(self.items(size))
+
+    def check(self, results: Iterable[Any]) -> str:
+        """Fingerprint of the results: equal exactly if the results are."""
+        return fingerprint(results)
+
+
+def fingerprint(results: Iterable[Any]) -> str:
+    """Fingerprint of results in order, arrays by type, shape and bytes."""
+    digest, count = hashlib.blake2b(digest_size=16), 0
+    for result in results:
+        _feed(digest, result)
+        count += 1
+    return f"{count}:{digest.hexdigest()}"
+
+
+def _feed(digest: Any, value: Any) -> None:
+    if hasattr(value, "dtype") and hasattr(value, "tobytes"):
+        digest.update(f"{value.dtype}{value.shape}".encode())
+        digest.update(memoryview(value).cast("B") if value.size else b"")
+    else:
+        digest.update(repr(value).encode())
+    digest.update(b"\0")
+
+
+# -- data ------------------------------------------------------------------------------------
+
+
+def _over(fn: Callable[[Any], Any], items: Callable[[int], Iterable[Any]]) -> Callable[[int], Job]:
+    """A workload whose data is a list or range made once."""
+
+    def build(count: int) -> Job:
+        data = items(count)
+        return Job(fn, lambda: data)
+
+    return build
+
+
+def _lognormal(count: int) -> list[float]:
+    draw = random.Random(7)
+    return [min(200.0, draw.lognormvariate(-0.4, 1.5)) for _ in range(count)]
+
+
+def _ramp(count: int) -> list[float]:
+    return [4.0 * (position + 0.5) / count for position in range(count)]
+
+
+def _giant(count: int) -> list[float]:
+    return [*[1.0] * (count - 1), 300.0 if count > 100 else 20.0]
+
+
+def _blocks(nbytes: int) -> Callable[[int], list[bytes]]:
+    return lambda count: [random.Random(n).randbytes(nbytes) for n in range(count)]
+
+
+def _arrays(nbytes: int) -> Callable[[int], list[Any]]:
+    def build(count: int) -> list[Any]:
+        import numpy as np
+
+        return [np.random.default_rng(n).random(nbytes // 8) for n in range(count)]
+
+    return build
+
+
+def _sources(count: int) -> list[str]:
+    paths = sorted(glob.glob(os.path.join(os.path.dirname(os.__file__), "*.py")))
+    return paths[:count]
+
+
+def _documents(count: int) -> list[list[str]]:
+    """Documents of random words, short and long ones alternating."""
+    draw, letters = random.Random(5), "abcdefghijklmnopqrstuvwxyz"
+    lengths = (1000 + (500 if n % 2 else -500) for n in range(count))
+    return [["".join(draw.choices(letters, k=20)) for _ in range(n)] for n in lengths]
+
+
+def _generator(count: int) -> Job:
+    def numbers() -> Iterator[int]:
+        yield from range(count)
+
+    return Job(f.burn_1ms, numbers)
+
+
+def _captured(count: int) -> Job:
+    return Job(partial(f.look_up, random.Random(1).randbytes(40_000_000)), lambda: range(count))
+
+
+def _squares(count: int) -> Job:
+    return Job(lambda x: x * x, lambda: range(count))
+
+
+def _convolution(count: int) -> Job:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    image = rng.random((3000, 3000))
+    kernels = [rng.random((4, 4)) for _ in range(count)]
+    return Job(partial(f.convolve_strided, image), lambda: kernels)
+
+
+def _censored(sd: float, data_bytes: int = 0, output_bytes: int = 0) -> Callable[[int], list[Any]]:
+    """Gaussian durations with mean 1 us, cut off at zero; one input for all tasks."""
+
+    def build(count: int) -> list[Any]:
+        data = None
+        if data_bytes:
+            import numpy as np
+
+            data = np.ones(data_bytes, dtype=np.byte)
+        draw = random.Random(42)
+        return [(max(0.0, draw.gauss(1e-6, sd)), data, output_bytes) for _ in range(count)]
+
+    return build
+
+
+def _cyclic(shuffled: bool) -> Callable[[int], list[Any]]:
+    """A squared sine wave of durations up to 10 ms (a tenth of joblib's)."""
+
+    def build(count: int) -> list[Any]:
+        step = (4 * math.pi - 1) / max(1, count - 1)
+        jobs = [(0.01 * math.sin(1 + n * step) ** 2, None, 0) for n in range(count)]
+        if shuffled:
+            random.Random(42).shuffle(jobs)
+        return jobs
+
+    return build
+
+
+# -- the suite -------------------------------------------------------------------------------
+
+_ALL = (
+    Workload("even_1ms", "even CPU work of 1 ms", _over(f.burn_1ms, range), 1000, 20),
+    Workload(
+        "tiny_sqrt",
+        "100,000 square roots: over before workers could start",
+        _over(math.sqrt, lambda n: [float(x) for x in range(n)]),
+        100_000,
+        1000,
+    ),
+    Workload("short_10us", "CPU work of 10 us", _over(f.burn_10us, range), 50_000, 500),
+    Workload("lognormal", "heavy-tailed CPU work", _over(f.burn_ms, _lognormal), 500, 20),
+    Workload("ascending", "data sorted by cost, cheap first", _over(f.burn_ms, _ramp), 500, 10),
+    Workload(
+        "descending",
+        "data sorted by cost, expensive first",
+        _over(f.burn_ms, lambda n: _ramp(n)[::-1]),
+        500,
+        10,
+    ),
+    Workload("giant_last", "1 ms each, and 300 ms at the end", _over(f.burn_ms, _giant), 500, 20),
+    Workload("waiting", "pure waiting, 10 ms", _over(f.wait_10ms, range), 200, 4, waits=True),
+    Workload(
+        "half_waiting",
+        "4 ms of waiting, 4 ms of CPU",
+        _over(f.half_waiting, range),
+        150,
+        4,
+        waits=True,
+    ),
+    Workload(
+        "sha_2MB", "C code that releases the GIL", _over(f.sha256, _blocks(2_000_000)), 150, 4
+    ),
+    Workload("np_sort", "numpy sorts 1.6 MB", _over(f.median_by_sort, _arrays(1_600_000)), 80, 4),
+    Workload("large_in", "4 MB arrays in", _over(f.summarise, _arrays(4_000_000)), 75, 4),
+    Workload(
+        "large_out",
+        "4 MB arrays out",
+        _over(f.random_array, lambda n: [(seed, 4_000_000) for seed in range(n)]),
+        60,
+        3,
+    ),
+    Workload(
+        "large_out_8MB",
+        "8 MB arrays out",
+        _over(f.random_array, lambda n: [(seed, 8_000_000) for seed in range(n)]),
+        40,
+        3,
+    ),
+    Workload("captured_40MB", "function with a captured 40 MB table", _captured, 300, 4),
+    Workload("state_100ms", "100 ms of state built per worker", _over(f.with_state, range), 300, 3),
+    Workload("real_files", "parse stdlib sources", _over(f.parse_file, _sources), 150, 4),
+    Workload("generator", "1 ms, from a generator of unknown length", _generator, 500, 10),
+    Workload("few_long", "5 items of 300 ms", _over(f.burn_ms, lambda n: [300.0] * n), 5, 1),
+    Workload("issue2_lambda", "lambda x: x*x over a million", _squares, 1_000_000, 2000),
+    Workload("issue2_1ms", "4,000 x 1 ms", _over(f.burn_1ms, range), 4000, 20, quick=False),
+    Workload(
+        "joblib_high_var",
+        "joblib's bench_auto_batching: sleeps, sd 1 ms",
+        _over(f.sleep_noop, _censored(1e-3)),
+        2500,
+        20,
+        waits=True,
+    ),
+    Workload(
+        "joblib_low_var",
+        "joblib's bench_auto_batching: sleeps, sd 10 us",
+        _over(f.sleep_noop, _censored(1e-5)),
+        5000,
+        50,
+        waits=True,
+    ),
+    Workload(
+        "joblib_cyclic",
+        "joblib's bench_auto_batching: cyclic trend",
+        _over(f.sleep_noop, _cyclic(False)),
+        300,
+        6,
+        waits=True,
+    ),
+    Workload(
+        "joblib_shuffled",
+        "joblib's bench_auto_batching: the same, shuffled",
+        _over(f.sleep_noop, _cyclic(True)),
+        300,
+        6,
+        waits=True,
+    ),
+    Workload(
+        "joblib_20MB_in",
+        "joblib's bench_auto_batching: 20 MB in, 100 kB out",
+        _over(f.sleep_noop, _censored(2e-3, 20_000_000, 100_000)),
+        200,
+        2,
+        waits=True,
+    ),
+    Workload("mp_convolution", "multiprocessing_benchmarks: one large image", _convolution, 40, 2),
+    Workload(
+        "mp_prefixes",
+        "multiprocessing_benchmarks: per-worker state, uneven documents",
+        _over(f.popular_prefixes, _documents),
+        100,
+        2,
+    ),
+    Workload(
+        "mp_expensive_start",
+        "multiprocessing_benchmarks: a model that takes 200 ms to load",
+        _over(f.evaluate, range),
+        60,
+        2,
+    ),
+)
+
+WORKLOADS = {workload.name: workload for workload in _ALL}
+"""All workloads of the local suite by name."""
