@@ -332,7 +332,9 @@ class ExecutorSession(Session):
         outer: Future[Any] = Future()
         try:
             inner = self._submit(chunk)
-        except concurrent.futures.BrokenExecutor as error:
+        except Exception as error:
+            if not self.is_loss(error):
+                raise
             outer.set_exception(WorkerLost(str(error) or type(error).__name__))
             return outer
         outer.set_running_or_notify_cancel()
@@ -353,12 +355,16 @@ class ExecutorSession(Session):
             outer.set_exception(WorkerLost("the executor cancelled the chunk"))
             return
         error = inner.exception()
-        if isinstance(error, concurrent.futures.BrokenExecutor):
-            outer.set_exception(WorkerLost(str(error) or type(error).__name__))
-        elif error is not None:
-            outer.set_exception(error)
-        else:
+        if error is None:
             outer.set_result(inner.result())
+        elif self.is_loss(error):
+            outer.set_exception(WorkerLost(str(error) or type(error).__name__))
+        else:
+            outer.set_exception(error)
+
+    def is_loss(self, error: BaseException) -> bool:
+        """Whether the engine's error means that a chunk's worker vanished."""
+        return isinstance(error, concurrent.futures.BrokenExecutor)
 
     def close(self, *, cancel: bool) -> None:
         """Shut the executor down; with ``cancel``, queued chunks are dropped first."""
