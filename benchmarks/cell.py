@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.load import LoadWatch
+from benchmarks.load import LoadWatch, peak_rss_bytes
 from benchmarks.peers import CONTESTANTS, Contestant
 from benchmarks.workloads import WORKLOADS, Job, Workload
 
@@ -26,7 +26,7 @@ def main() -> None:
     job = workload.make(asked.get("size", "full"))
     with _cluster(contestant, asked.get("address"), asked.get("settings", {})):
         calls = [_call(workload, contestant, job, asked) for _ in range(asked.get("calls", 1))]
-    print("\n" + json.dumps({"calls": calls, "peak_rss_bytes": _peak_rss_bytes()}))
+    print("\n" + json.dumps({"calls": calls, "peak_rss_bytes": peak_rss_bytes()}))
 
 
 def _call(
@@ -35,7 +35,7 @@ def _call(
     data, settings = job.data(), asked.get("settings", {})
     if contestant.cluster and contestant.name.endswith("_map"):
         settings = {**settings, "backend": contestant.cluster}
-    watch = LoadWatch()
+    watch = LoadWatch(asked.get("companions", ()))
     begin = time.perf_counter()
     try:
         results, facts = contestant.run(job.fn, data, **settings)
@@ -80,15 +80,6 @@ def _cluster(
             ray.shutdown()
     else:
         yield
-
-
-def _peak_rss_bytes() -> int:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
 if __name__ == "__main__":

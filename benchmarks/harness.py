@@ -10,9 +10,10 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +34,23 @@ class Cell:
     workload: str
     contestant: str
     settings: dict[str, Any] = field(default_factory=dict)
+    bare: bool = False
+    """Whether it starts without stored costs."""
     runs: list[dict[str, Any]] = field(default_factory=list)
     """First calls: seconds, foreign load, fingerprint, facts."""
     later: list[float] = field(default_factory=list)
     """Seconds of repeated calls in the same process."""
     error: str = ""
     """Why there is no result."""
+    at_least_s: float = 0.0
+    """Seconds after which it was given up."""
 
     @property
     def label(self) -> str:
         """Contestant with its settings."""
         told = ", ".join(f"{name}={value}" for name, value in self.settings.items())
-        return f"{self.contestant}({told})" if told else self.contestant
+        name = f"{self.contestant}({told})" if told else self.contestant
+        return f"{name}, first ever" if self.bare else name
 
     @property
     def seconds(self) -> float | None:
@@ -52,6 +58,11 @@ class Cell:
         times = [run["seconds"] for run in self.runs if not run["noisy"]]
         times = times or [run["seconds"] for run in self.runs]
         return statistics.median(times) if times else None
+
+    @property
+    def later_s(self) -> float | None:
+        """Median of the repeated calls in one process."""
+        return statistics.median(self.later) if self.later else None
 
     @property
     def noisy(self) -> int:
@@ -62,6 +73,10 @@ class Cell:
     def peak_rss_bytes(self) -> int:
         """Largest memory of the calling process."""
         return max((run["peak_rss_bytes"] for run in self.runs), default=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The cell as plain data."""
+        return {**asdict(self), "label": self.label, "seconds": self.seconds}
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -81,6 +96,8 @@ class Lab:
     """Directory of stored costs for amorsize."""
     addresses: dict[str, str] = field(default_factory=dict)
     """Addresses of running clusters by engine."""
+    companions: list[int] = field(default_factory=list)
+    """Processes whose descendants belong to those clusters."""
     gate: bool = True
     """Whether to wait for a quiet machine and to repeat disturbed runs."""
 
@@ -88,14 +105,14 @@ class Lab:
         """Add one run to a cell, repeating it while other processes disturb it."""
         if cell.error:
             return
-        tries = []
+        tries: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
         for _ in range(ATTEMPTS if self.gate else 1):
             if self.gate:
                 wait_for_quiet()
             answer = self._fresh(cell, calls, timeout_s)
             first = answer["calls"][0] if answer.get("calls") else answer
             if "error" in first:
-                cell.error = first["error"]
+                cell.error, cell.at_least_s = first["error"], first.get("at_least_s", 0.0)
                 return
             first["noisy"] = (first["foreign"] or 0.0) > FOREIGN_LIMIT
             first["peak_rss_bytes"] = answer["peak_rss_bytes"]
@@ -113,15 +130,22 @@ class Lab:
             "settings": cell.settings,
             "size": self.size,
             "calls": calls,
+            "companions": self.companions,
         }
         for engine, address in self.addresses.items():
             if engine in (cell.settings.get("backend"), _cluster_of(cell.contestant)):
                 asked["address"] = address
-        return fresh("benchmarks.cell", [json.dumps(asked)], self.environment(), timeout_s)
+        if not cell.bare:
+            return fresh("benchmarks.cell", [json.dumps(asked)], self.environment(), timeout_s)
+        with tempfile.TemporaryDirectory(prefix="amorsize-bench-") as empty:
+            environment = {**self.environment(), "AMORSIZE_CACHE_DIR": empty}
+            return fresh("benchmarks.cell", [json.dumps(asked)], environment, timeout_s)
 
     def environment(self) -> dict[str, str]:
         """Environment of the measured processes."""
-        found = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_DEDUP_LOGS": "0"}
+        found = {**os.environ, "PYTHONPATH": str(ROOT)}
+        # Without compiled modules each process would compile anew what it imports.
+        found.pop("PYTHONDONTWRITEBYTECODE", None)
         if self.cache is not None:
             found["AMORSIZE_CACHE_DIR"] = str(self.cache)
         return found
@@ -154,7 +178,7 @@ def fresh(
     except subprocess.TimeoutExpired:
         end_group(process.pid)
         process.communicate()
-        return {"error": f"not finished after {timeout_s:.0f} s"}
+        return {"error": f"not finished after {timeout_s:.0f} s", "at_least_s": timeout_s}
     except BaseException:
         end_group(process.pid)
         raise

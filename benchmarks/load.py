@@ -1,11 +1,13 @@
-"""CPU load that is not ours. Reads /proc itself: importing psutil before the clock starts would
-spare a contestant the import that its own first call pays.
+"""CPU load that is not ours, and memory that is. Reads /proc itself: importing psutil before the
+clock starts would spare a contestant the import that its own first call pays.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
+from collections.abc import Iterable
 
 _TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
@@ -13,19 +15,21 @@ _TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 class LoadWatch:
     """Foreign CPU seconds between its creation and :meth:`foreign_share`."""
 
-    def __init__(self) -> None:
-        self._system, self._own = system_busy_s(), tree_cpu_s(os.getpid())
+    def __init__(self, companions: Iterable[int] = ()) -> None:
+        self._roots = {os.getpid(), *companions}
+        self._system, self._own = system_busy_s(), tree_cpu_s(self._roots)
         self._begin = time.perf_counter()
 
     def foreign_share(self) -> float | None:
-        """Cores that processes other than this one and its descendants kept busy on average,
-        ``None`` where it cannot be told: no /proc, or less than 0.1 s.
+        """Cores that other processes kept busy on average: all but this one, its companions
+        (those of a running cluster) and their descendants. ``None`` where it cannot be told:
+        no /proc, or less than 0.1 s.
         """
         wall = time.perf_counter() - self._begin
         system = system_busy_s()
         if system is None or self._system is None or wall < 0.1:
             return None
-        own = tree_cpu_s(os.getpid()) - self._own
+        own = tree_cpu_s(self._roots) - self._own
         return max(0.0, system - self._system - own) / wall
 
 
@@ -40,8 +44,8 @@ def system_busy_s() -> float | None:
     return (sum(fields[:8]) - idle) / _TICK
 
 
-def tree_cpu_s(root: int) -> float:
-    """CPU seconds of a process, its living descendants and their reaped children."""
+def tree_cpu_s(roots: set[int]) -> float:
+    """CPU seconds of processes, their living descendants and all their reaped children."""
     parents: dict[int, int] = {}
     seconds: dict[int, float] = {}
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
@@ -54,12 +58,12 @@ def tree_cpu_s(root: int) -> float:
             continue
         parents[int(name)] = int(fields[1])
         seconds[int(name)] = sum(int(field) for field in fields[11:15]) / _TICK
-    return sum(s for pid, s in seconds.items() if _descends(pid, root, parents))
+    return sum(s for pid, s in seconds.items() if _descends(pid, roots, parents))
 
 
-def _descends(pid: int, root: int, parents: dict[int, int]) -> bool:
+def _descends(pid: int, roots: set[int], parents: dict[int, int]) -> bool:
     while pid > 1:
-        if pid == root:
+        if pid in roots:
             return True
         pid = parents.get(pid, 0)
     return False
@@ -73,7 +77,7 @@ def machine_busy(seconds: float) -> float | None:
     return None if before is None or after is None else (after - before) / seconds
 
 
-def wait_for_quiet(limit: float = 0.3, patience_s: float = 30.0) -> bool:
+def wait_for_quiet(limit: float = 0.3, patience_s: float = 5.0) -> bool:
     """Wait until less than ``limit`` cores are busy; ``False`` if patience ended first."""
     deadline = time.monotonic() + patience_s
     while True:
@@ -83,3 +87,22 @@ def wait_for_quiet(limit: float = 0.3, patience_s: float = 30.0) -> bool:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.4)
+
+
+def peak_rss_bytes() -> int:
+    """Largest resident memory of this process so far. The kernel's high-water mark starts anew
+    with each program, unlike getrusage's, which remembers the process that started this one.
+    """
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            for line in file:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale

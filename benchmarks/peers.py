@@ -80,7 +80,7 @@ def _mpire(fn: Call, data: Data) -> tuple[list[Any], Facts]:
     if isinstance(data, list) and isinstance(data[0], (tuple, list)):
         data = [(item,) for item in data]  # mpire would unpack it into arguments
     with WorkerPool() as pool:
-        return pool.map(fn, data), {}
+        return pool.map(fn, data, concatenate_numpy_output=False), {}
 
 
 def _amorsize(fn: Call, data: Data, **settings: Any) -> tuple[list[Any], Facts]:

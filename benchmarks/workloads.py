@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import importlib
 import math
 import os
 import random
@@ -85,10 +86,16 @@ def _feed(digest: Any, value: Any) -> None:
 # -- data ------------------------------------------------------------------------------------
 
 
-def _over(fn: Callable[[Any], Any], items: Callable[[int], Iterable[Any]]) -> Callable[[int], Job]:
-    """A workload whose data is a list or range made once."""
+def _over(
+    fn: Callable[[Any], Any], items: Callable[[int], Iterable[Any]], *modules: str
+) -> Callable[[int], Job]:
+    """A workload whose data is a list or range made once, by a script that has imported the
+    modules its function needs.
+    """
 
     def build(count: int) -> Job:
+        for module in modules:
+            importlib.import_module(module)
         data = items(count)
         return Job(fn, lambda: data)
 
@@ -224,14 +231,14 @@ _ALL = (
     Workload(
         "large_out",
         "4 MB arrays out",
-        _over(f.random_array, lambda n: [(seed, 4_000_000) for seed in range(n)]),
+        _over(f.random_array, lambda n: [(seed, 4_000_000) for seed in range(n)], "numpy.random"),
         60,
         3,
     ),
     Workload(
         "large_out_8MB",
         "8 MB arrays out",
-        _over(f.random_array, lambda n: [(seed, 8_000_000) for seed in range(n)]),
+        _over(f.random_array, lambda n: [(seed, 8_000_000) for seed in range(n)], "numpy.random"),
         40,
         3,
     ),
@@ -293,7 +300,7 @@ _ALL = (
     Workload(
         "mp_expensive_start",
         "multiprocessing_benchmarks: a model that takes 200 ms to load",
-        _over(f.evaluate, range),
+        _over(f.evaluate, range, "numpy.random"),
         60,
         2,
     ),

@@ -1,0 +1,28 @@
+"""``python -m benchmarks [local | clusters | quick | overhead | memory] [options]``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+COMMANDS = {
+    "local": "benchmarks.suite",
+    "clusters": "benchmarks.clusters",
+    "quick": "benchmarks.quick",
+    "overhead": "benchmarks.overhead",
+    "memory": "benchmarks.memory",
+}
+
+
+def main() -> None:
+    """Run the named benchmark, the local suite by default."""
+    name = "local"
+    if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
+        name = sys.argv.pop(1)
+    if name not in COMMANDS:
+        raise SystemExit(f"no benchmark {name!r}; there are {', '.join(COMMANDS)}")
+    importlib.import_module(COMMANDS[name]).main()
+
+
+if __name__ == "__main__":
+    main()
