@@ -346,7 +346,7 @@ class ExecutorSession(Session):
         if self._traits.shares_memory:
             return self._executor.submit(_run_shared, self._request, chunk)
         return self._executor.submit(
-            run_packed, self._function, chunk.pack(), chunk.first_index, chunk.stop_on_error
+            run_packed, self._function, chunk.pack(), chunk.spans, chunk.stop_on_error
         )
 
     def _finish(self, inner: Future[Any], outer: Future[Any]) -> None:

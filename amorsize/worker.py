@@ -9,10 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
 
 from amorsize.errors import RemoteTraceback, UnpicklableResult, shorten
 from amorsize.packing import FunctionPayload, Packed, pack
+
+if TYPE_CHECKING:
+    from amorsize.source import Span
 
 _host: str | None = None
 
@@ -115,13 +119,13 @@ def run_chunk(
 def run_packed(
     function: FunctionPayload | Callable[[Any], Any],
     items: Packed | Sequence[Any],
-    first_index: int = 0,
+    at: int | Sequence[Span] = 0,
     stop_on_error: bool = True,
 ) -> PackedOutcome:
     """Run a chunk in another process than the caller's; never raises for what an item does.
 
-    ``function`` and ``items`` are unpacked here if they travelled packed. ``first_index`` is
-    the position of the chunk's first item in the data, for messages.
+    ``function`` and ``items`` are unpacked here if they travelled packed. ``at`` tells
+    where in the data the items are, for messages: their spans, or the index of the first.
 
     Raises:
         FunctionNotLoaded: if the function or the items cannot be rebuilt here.
@@ -134,7 +138,7 @@ def run_packed(
     values, failures = run_items(call, inputs, stop_on_error=stop_on_error)
     ended = time.perf_counter()
     cpu = time.process_time() - cpu
-    packed_values, packed_failures = _pack_results(values, failures, first_index, stop_on_error)
+    packed_values, packed_failures = _pack_results(values, failures, at, stop_on_error)
     packing = time.perf_counter() - ended
     times = ChunkTimes(
         ended - wall, cpu, unpacking + packing, started, worker_name(), peak_rss_bytes()
@@ -155,13 +159,13 @@ def _unpack_items(items: Packed) -> Sequence[Any]:
 def _pack_results(
     values: list[Any],
     failures: list[tuple[int, BaseException]],
-    first_index: int,
+    at: int | Sequence[Span],
     stop_on_error: bool,
 ) -> tuple[Packed, bytes | bytearray]:
     try:
         packed = pack(values)
     except Exception:  # whatever a user's __reduce__ raises: find the item it belongs to
-        values, failures = _without_unpicklable(values, failures, first_index, stop_on_error)
+        values, failures = _without_unpicklable(values, failures, at, stop_on_error)
         packed = pack(values)
     if not failures:
         return packed, b""
@@ -172,7 +176,7 @@ def _pack_results(
 def _without_unpicklable(
     values: list[Any],
     failures: list[tuple[int, BaseException]],
-    first_index: int,
+    at: int | Sequence[Span],
     stop_on_error: bool,
 ) -> tuple[list[Any], list[tuple[int, BaseException]]]:
     """Replace each result that cannot be pickled by an error that names its item."""
@@ -184,12 +188,19 @@ def _without_unpicklable(
             kept.append(value)
         except Exception as error:
             cause = f"{type(error).__name__}: {error}"
-            index = first_index + position
+            index = _index_of(position, at)
             refused.append((position, UnpicklableResult(index, shorten(value), cause)))
             if stop_on_error:
                 return kept, refused
             kept.append(None)
     return kept, sorted(failures + refused, key=lambda failure: failure[0])
+
+
+def _index_of(position: int, at: int | Sequence[Span]) -> int:
+    """Where in the data the item at a position of the chunk is."""
+    if isinstance(at, int):
+        return at + position
+    return next(islice(chain.from_iterable(range(*span) for span in at), position, None))
 
 
 def _portable(error: BaseException) -> BaseException:

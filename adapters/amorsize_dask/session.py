@@ -65,7 +65,7 @@ class DaskSession(ExecutorSession):
         if packed.nbytes > _SCATTER_BYTES:
             packed = self._client.scatter(packed, hash=False)
         future: Future[Any] = self._executor.submit(
-            run_packed, self._function_to_ship(), packed, chunk.first_index, chunk.stop_on_error
+            run_packed, self._function_to_ship(), packed, chunk.spans, chunk.stop_on_error
         )
         return future
 

@@ -74,7 +74,7 @@ def _outcome(
         assert assignment.source is not None
         items = assignment.source.spans(order.spans)
     try:
-        return run_packed(assignment.function, items, order.spans[0][0], order.stop_on_error)
+        return run_packed(assignment.function, items, order.spans, order.stop_on_error)
     except FunctionNotLoaded as error:
         return error
 

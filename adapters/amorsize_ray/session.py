@@ -67,7 +67,7 @@ class RaySession(Session):
     def submit(self, chunk: Chunk) -> Future[Any]:
         """Submit the chunk as a task."""
         reference = self._task.remote(
-            self._function, chunk.pack(), chunk.first_index, chunk.stop_on_error
+            self._function, chunk.pack(), chunk.spans, chunk.stop_on_error
         )
         outer: Future[Any] = Future()
         self._references[outer] = reference
