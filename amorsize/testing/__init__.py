@@ -1,0 +1,69 @@
+"""The conformance kit: proof that a backend keeps the contract of :mod:`amorsize.backend`.
+
+In a test module of yours::
+
+    import pytest
+    from amorsize.testing import BackendContract
+
+    class TestMyBackend(BackendContract):
+        @pytest.fixture
+        def backend(self):
+            return MyBackend()
+
+On the command line, without pytest: ``amorsize check-backend NAME``. In a program:
+:func:`check_backend` for a name, :func:`run_contract` for a backend object.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amorsize.testing.check import Row, check_backend, run_contract
+    from amorsize.testing.contract import BackendContract
+
+_HOMES = {
+    "BackendContract": "contract",
+    "Row": "check",
+    "check_backend": "check",
+    "run_contract": "check",
+}
+_CHECKS = (
+    "contract",
+    "costing",
+    "driving",
+    "facts",
+    "failures",
+    "faults",
+    "lifetimes",
+    "results",
+    "streams",
+    "travel",
+)
+
+__all__ = ["BackendContract", "Row", "check_backend", "run_contract"]
+
+
+def _explain_failures() -> None:
+    """Let pytest show the values in the kit's assertions: it only rewrites modules that it is
+    told of before they are imported.
+    """
+    pytest = sys.modules.get("pytest")
+    if pytest is not None:
+        names = [f"{__name__}.{module}" for module in _CHECKS]
+        pytest.register_assert_rewrite(*(name for name in names if name not in sys.modules))
+
+
+_explain_failures()
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
