@@ -6,13 +6,12 @@ line of JSON.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
+from benchmarks.engines import connected
 from benchmarks.load import LoadWatch, peak_rss_bytes
 from benchmarks.peers import CONTESTANTS, Contestant
 from benchmarks.workloads import WORKLOADS, Job, Workload
@@ -24,7 +23,10 @@ def main() -> None:
     workload, contestant = WORKLOADS[asked["workload"]], CONTESTANTS[asked["contestant"]]
     contestant.load()
     job = workload.make(asked.get("size", "full"))
-    with _cluster(contestant, asked.get("address"), asked.get("settings", {})):
+    engine = contestant.cluster or asked.get("settings", {}).get("backend", "")
+    if engine not in ("dask", "ray"):
+        engine = ""
+    with connected(engine, asked.get("address")):
         calls = [_call(workload, contestant, job, asked) for _ in range(asked.get("calls", 1))]
     print("\n" + json.dumps({"calls": calls, "peak_rss_bytes": peak_rss_bytes()}))
 
@@ -48,38 +50,6 @@ def _call(
         "fingerprint": workload.check(results),
         "facts": facts,
     }
-
-
-@contextlib.contextmanager
-def _cluster(
-    contestant: Contestant, address: str | None, settings: dict[str, Any]
-) -> Iterator[None]:
-    """A connection to the engine that must be up; starts one with two workers without address."""
-    engine = contestant.cluster or settings.get("backend")
-    if engine == "dask":
-        from distributed import Client
-
-        local = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
-        with Client(address, **({} if address else local)) as client:
-            client.wait_for_workers(2)
-            yield
-    elif engine == "ray":
-        import ray
-
-        wake = ray.remote(lambda: None)
-        ray.init(
-            address or "local",
-            log_to_driver=False,
-            configure_logging=False,
-            **({} if address else {"num_cpus": 2, "include_dashboard": False}),
-        )
-        try:
-            ray.get([wake.remote() for _ in range(8)])
-            yield
-        finally:
-            ray.shutdown()
-    else:
-        yield
 
 
 if __name__ == "__main__":

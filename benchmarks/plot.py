@@ -37,7 +37,7 @@ def ratios(outcomes: Sequence[Outcome], path: Path) -> None:
     axes.set_xscale("log")
     axes.set_yticks(range(len(shown)), [outcome.workload for outcome in shown])
     axes.set_xlabel("time / best of an exhaustive search and all contestants")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.08), ncols=4, frameon=False)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 

@@ -82,14 +82,19 @@ def measure(workload: Workload, lab: Lab, settings: Settings) -> Outcome:
         outcome.grid = oracle.search(workload, lab, os.cpu_count() or 1, 10 + 4 * loop_s)
         best = outcome.grid[: oracle.FINALISTS]
         outcome.finalists = [Cell(name, cell.contestant, cell.settings) for cell in best]
+    take_turns(outcome, lab, settings, 15 + 20 * loop_s)
+    compare(outcome)
+    return outcome
+
+
+def take_turns(outcome: Outcome, lab: Lab, settings: Settings, timeout_s: float) -> None:
+    """Run all contestants once a round, another one first in each."""
     for turn in range(settings.repeats):
         cells = outcome.cells()
         for cell in cells[turn % len(cells) :] + cells[: turn % len(cells)]:
             if not _often_enough(cell):
                 calls = 2 if cell is outcome.ours else 1
-                lab.run(cell, calls=calls, timeout_s=15 + 20 * loop_s)
-    _compare(outcome)
-    return outcome
+                lab.run(cell, calls=calls, timeout_s=timeout_s)
 
 
 def _often_enough(cell: Cell) -> bool:
@@ -99,7 +104,7 @@ def _often_enough(cell: Cell) -> bool:
     )
 
 
-def _compare(outcome: Outcome) -> None:
+def compare(outcome: Outcome) -> None:
     """Results must be those of the loop; what differs does not count."""
     if not outcome.loop.runs:
         return
@@ -138,6 +143,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--smoke", action="store_true", help="tiny sizes: only that it works")
     parser.add_argument("--no-gate", action="store_true", help="do not wait for a quiet machine")
     parser.add_argument("--no-plot", action="store_true", help="no picture")
+    parser.add_argument("--no-save", action="store_true", help="only print")
 
 
 def chosen(options: argparse.Namespace) -> list[str]:
@@ -156,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--no-peers", action="store_true", help="no other libraries")
     parser.add_argument("--no-extras", action="store_true", help="no overhead, no memory")
     options = parser.parse_args(argv)
-    names = chosen(options)
+    names = [name for name in chosen(options) if WORKLOADS[name].local]
     settings = Settings(
         repeats=options.repeats or (1 if options.smoke else 3 if options.quick else 5),
         search=not options.no_oracle,
@@ -177,6 +183,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     found["summary"] = summary.figures(outcomes)
     text = summary.text(outcomes, found)
     print(text)
+    if options.no_save:
+        return
     base = save("local", text, found)
     if not options.no_plot:
         from benchmarks import plot

@@ -1,4 +1,5 @@
-"""Measures the costs of the named backends into the cache: ``python -m benchmarks.warm NAME...``.
+"""Measures costs into the cache: ``python -m benchmarks.warm NAME[=ADDRESS]...``, with the
+address of a running engine.
 
 What a user gets from ``amorsize calibrate``, or from earlier runs.
 """
@@ -8,6 +9,8 @@ from __future__ import annotations
 import json
 import sys
 
+from benchmarks.engines import connected
+
 
 def main() -> None:
     """Measure the backends named as arguments."""
@@ -16,9 +19,11 @@ def main() -> None:
     from amorsize.probes import limits
 
     found = {}
-    for name in sys.argv[1:]:
+    for wanted in sys.argv[1:]:
+        name, _, address = wanted.partition("=")
         backend = registry().get(name)
-        costs = measure(backend, workers=backend.capacity(limits()).workers)
+        with connected(name if address else "", address):
+            costs = measure(backend, workers=backend.capacity(limits()).workers)
         found[name] = {key: figure.value for key, figure in costs.figures().items()}
     print(json.dumps(found))
 

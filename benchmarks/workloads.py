@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks import functions as f
 
-SIZES = ("full", "smoke")
+SIZES = ("full", "smoke", "cluster")
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,15 @@ class Workload:
     """Whether it waits: the oracle then also tries more workers than cores."""
     quick: bool = True
     """Whether a quick run of the suite includes it."""
+    cluster: int = 0
+    """Items in a measurement on a cluster, where naive uses take milliseconds an item; 0 for
+    no measurement there."""
+    local: bool = True
+    """Whether the local suite includes it."""
 
     def items(self, size: str) -> int:
         """Number of items of a size."""
-        return self.full if size == "full" else self.smoke
+        return {"full": self.full, "smoke": self.smoke, "cluster": self.cluster}[size]
 
     def make(self, size: str = "full") -> Job:
         """Function and data of a size."""
@@ -195,17 +200,47 @@ def _cyclic(shuffled: bool) -> Callable[[int], list[Any]]:
 # -- the suite -------------------------------------------------------------------------------
 
 _ALL = (
-    Workload("even_1ms", "even CPU work of 1 ms", _over(f.burn_1ms, range), 1000, 20),
+    Workload(
+        "short_100us",
+        "CPU work of 0.1 ms",
+        _over(f.burn_100us, range),
+        5000,
+        40,
+        cluster=3000,
+        local=False,
+    ),
+    Workload(
+        "long_100ms",
+        "CPU work of 100 ms",
+        _over(f.burn_ms, lambda n: [100.0] * n),
+        20,
+        2,
+        cluster=20,
+        local=False,
+    ),
+    Workload("even_1ms", "even CPU work of 1 ms", _over(f.burn_1ms, range), 1000, 20, cluster=500),
     Workload(
         "tiny_sqrt",
         "100,000 square roots: over before workers could start",
         _over(math.sqrt, lambda n: [float(x) for x in range(n)]),
         100_000,
         1000,
+        cluster=5000,
     ),
-    Workload("short_10us", "CPU work of 10 us", _over(f.burn_10us, range), 50_000, 500),
-    Workload("lognormal", "heavy-tailed CPU work", _over(f.burn_ms, _lognormal), 500, 20),
-    Workload("ascending", "data sorted by cost, cheap first", _over(f.burn_ms, _ramp), 500, 10),
+    Workload(
+        "short_10us", "CPU work of 10 us", _over(f.burn_10us, range), 50_000, 500, cluster=10000
+    ),
+    Workload(
+        "lognormal", "heavy-tailed CPU work", _over(f.burn_ms, _lognormal), 500, 20, cluster=300
+    ),
+    Workload(
+        "ascending",
+        "data sorted by cost, cheap first",
+        _over(f.burn_ms, _ramp),
+        500,
+        10,
+        cluster=300,
+    ),
     Workload(
         "descending",
         "data sorted by cost, expensive first",
@@ -213,8 +248,17 @@ _ALL = (
         500,
         10,
     ),
-    Workload("giant_last", "1 ms each, and 300 ms at the end", _over(f.burn_ms, _giant), 500, 20),
-    Workload("waiting", "pure waiting, 10 ms", _over(f.wait_10ms, range), 200, 4, waits=True),
+    Workload(
+        "giant_last",
+        "1 ms each, and 300 ms at the end",
+        _over(f.burn_ms, _giant),
+        500,
+        20,
+        cluster=300,
+    ),
+    Workload(
+        "waiting", "pure waiting, 10 ms", _over(f.wait_10ms, range), 200, 4, waits=True, cluster=100
+    ),
     Workload(
         "half_waiting",
         "4 ms of waiting, 4 ms of CPU",
@@ -227,13 +271,16 @@ _ALL = (
         "sha_2MB", "C code that releases the GIL", _over(f.sha256, _blocks(2_000_000)), 150, 4
     ),
     Workload("np_sort", "numpy sorts 1.6 MB", _over(f.median_by_sort, _arrays(1_600_000)), 80, 4),
-    Workload("large_in", "4 MB arrays in", _over(f.summarise, _arrays(4_000_000)), 75, 4),
+    Workload(
+        "large_in", "4 MB arrays in", _over(f.summarise, _arrays(4_000_000)), 75, 4, cluster=40
+    ),
     Workload(
         "large_out",
         "4 MB arrays out",
         _over(f.random_array, lambda n: [(seed, 4_000_000) for seed in range(n)], "numpy.random"),
         60,
         3,
+        cluster=30,
     ),
     Workload(
         "large_out_8MB",
@@ -242,11 +289,24 @@ _ALL = (
         40,
         3,
     ),
-    Workload("captured_40MB", "function with a captured 40 MB table", _captured, 300, 4),
-    Workload("state_100ms", "100 ms of state built per worker", _over(f.with_state, range), 300, 3),
-    Workload("real_files", "parse stdlib sources", _over(f.parse_file, _sources), 150, 4),
+    Workload(
+        "captured_40MB", "function with a captured 40 MB table", _captured, 300, 4, cluster=60
+    ),
+    Workload(
+        "state_100ms",
+        "100 ms of state built per worker",
+        _over(f.with_state, range),
+        300,
+        3,
+        cluster=200,
+    ),
+    Workload(
+        "real_files", "parse stdlib sources", _over(f.parse_file, _sources), 150, 4, cluster=100
+    ),
     Workload("generator", "1 ms, from a generator of unknown length", _generator, 500, 10),
-    Workload("few_long", "5 items of 300 ms", _over(f.burn_ms, lambda n: [300.0] * n), 5, 1),
+    Workload(
+        "few_long", "5 items of 300 ms", _over(f.burn_ms, lambda n: [300.0] * n), 5, 1, cluster=6
+    ),
     Workload("issue2_lambda", "lambda x: x*x over a million", _squares, 1_000_000, 2000),
     Workload("issue2_1ms", "4,000 x 1 ms", _over(f.burn_1ms, range), 4000, 20, quick=False),
     Workload(

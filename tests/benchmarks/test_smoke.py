@@ -1,0 +1,100 @@
+"""Each benchmark runs, on tiny sizes: what it prints and keeps is there and the results agree."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def workloads(monkeypatch: pytest.MonkeyPatch):
+    """The package of benchmarks, which is no part of the distribution."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.workloads import WORKLOADS
+
+    return WORKLOADS
+
+
+def bench(*arguments: str) -> str:
+    """Run a benchmark; its output."""
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_workloads_are_repeatable(workloads):
+    """Two builds of a workload give the same results: comparing contestants depends on it."""
+    assert len(workloads) >= 18
+    fast = [w for w in workloads.values() if not w.name.startswith(("mp_", "issue2", "giant"))]
+    for workload in fast:
+        prints = []
+        for _ in range(2):
+            job = workload.make("smoke")
+            prints.append(workload.check([job.fn(item) for item in job.data()]))
+        assert prints[0] == prints[1], workload.name
+        assert prints[0].startswith(f"{workload.smoke}:"), workload.name
+
+
+def test_fingerprint_tells_results_apart(workloads):
+    """Order, value, type and number of results count."""
+    check = workloads["even_1ms"].check
+    prints = {check(results) for results in ([1, 2], [2, 1], [1, 2, 3], [1.0, 2], [])}
+    assert len(prints) == 5
+
+
+def test_local_suite():
+    """One workload against all libraries and the oracle's grid."""
+    pytest.importorskip("numpy")
+    told = bench(
+        "local",
+        "--smoke",
+        "--no-gate",
+        "--no-extras",
+        "--no-plot",
+        "--no-save",
+        "--only",
+        "few_long",
+    )
+    assert "| even_1ms |" in told
+    assert "against the best of oracle" in told
+    assert "WRONG" not in told
+
+
+def test_quick_command():
+    """Both ratios, and a prediction for each local engine."""
+    told = bench(
+        "quick", "--smoke", "--no-gate", "--repeats", "1", "--engines", "serial", "multiprocessing"
+    )
+    assert "issue2_lambda" in told
+    assert "multiprocessing" in told
+    assert "n/a" not in told
+
+
+def test_memory_and_overhead_cases(monkeypatch: pytest.MonkeyPatch):
+    """One case of each, in processes of their own."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.harness import Lab, fresh
+
+    environment = Lab("smoke").environment()
+    found = fresh("benchmarks.overhead", ["measure", "square", "1000"], environment, 30)
+    assert found["cold_s"] > 0
+    arguments = ["measure", "10,000,000 items, imap", "smoke"]
+    assert fresh("benchmarks.memory", arguments, environment, 30)["grown"] >= 0
+
+
+def test_unknown_workload_is_named():
+    """A typo is told before anything runs."""
+    command = [sys.executable, "-m", "benchmarks", "local", "--only", "nonsense"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "no such workload: nonsense" in done.stderr
