@@ -25,10 +25,11 @@ BUDGET_S = 0.005
 """Least seconds a sample may take; more only where the whole takes over fifty times as long."""
 BUDGET_SHARE = 0.02
 """Share of the predicted serial time that a sample may take."""
-ENOUGH_BLOCKS = 7
-"""Blocks after which a steady function is known well enough (docs/model.md)."""
-STEADY = 0.03
-"""Relative standard error of the mean at which sampling ends early, from three blocks on."""
+STEADY = 0.05
+"""Relative standard error of the mean at which sampling ends early, from three blocks on; until
+then the budget is used, because a heavy tail hides from the first few items."""
+WORTHLESS_S = 0.010
+"""Seconds of plain loop left below which no decision is worth another sample."""
 _BLOCK_S = 0.0002
 """Seconds a timed block should take: a thousand times the cost of reading the clocks."""
 _PACK_BUDGET_S = 0.002
@@ -150,9 +151,11 @@ def _is_enough(recorder: _Recorder, length: int | None) -> bool:
         return False
     times = [block.per_item_s for block in blocks]
     error = _deviation(times) / math.sqrt(len(times)) / (_mean(times) or 1.0)
+    if (length or 0) and (1 + 2 * error) * serial_s < WORTHLESS_S:
+        return True
     # A GIL share needs some milliseconds of watching: go on that long where it matters.
     seen_enough = spent >= Monitor.needed_s() or serial_s < 10 * Monitor.needed_s()
-    return seen_enough and (error < STEADY or len(blocks) >= ENOUGH_BLOCKS)
+    return seen_enough and error < STEADY
 
 
 class _Spread:
@@ -238,7 +241,9 @@ def _profile(recorder: _Recorder, source: Source, monitor: Monitor, rss_growth: 
     # Blocks average over their items, which hides their spread: scale it back.
     scale = math.sqrt(max(1.0, count / len(blocks)))
     spread = _deviation(times) * scale if len(times) > 1 else 0.0
-    waiting = min(1.0, max(0.0, 1.0 - process / wall)) if wall > 0 else 0.0
+    gil_share = _gil_share(monitor, own / wall if wall > 0 else 1.0)
+    # Time off the processor with the lock held is other programs' time, not waiting.
+    waiting = min(1.0 - gil_share, max(0.0, 1.0 - process / wall)) if wall > 0 else 0.0
     first = recorder.blocks[0].wall_s
     measured = monitor.watched_s >= monitor.needed_s()
     return Profile(
@@ -252,7 +257,7 @@ def _profile(recorder: _Recorder, source: Source, monitor: Monitor, rss_growth: 
         durations=tuple(times),
         first_call_s=first,
         warmup_s=first - mean if len(recorder.blocks) > 1 and first > 3 * mean else 0.0,
-        gil_share=_gil_share(monitor, own / wall if wall > 0 else 1.0),
+        gil_share=gil_share,
         gil_measured=measured,
         waiting_share=waiting,
         inner_cores=max(1.0, process / wall) if wall > 0 else 1.0,
@@ -261,12 +266,15 @@ def _profile(recorder: _Recorder, source: Source, monitor: Monitor, rss_growth: 
 
 
 def _gil_share(monitor: Monitor, cpu_share: float) -> float:
-    """Share of the time in which the function holds the interpreter lock: no more than the
-    thread was on the processor, and all of that if the sample was too short to see.
+    """Share of the time in which the function holds the interpreter lock: all of its time on
+    the processor if the sample was too short to see. A function that mostly lets go of it
+    holds it no longer than it is on the processor; one that mostly holds it may have been
+    interrupted by other programs while it did.
     """
     if monitor.watched_s < monitor.needed_s():
         return min(1.0, cpu_share)
-    return min(monitor.held_share, cpu_share, 1.0)
+    held = monitor.held_share
+    return held if held > 0.5 else min(held, cpu_share)
 
 
 def measure_packing(sample: Sample, *, inputs: bool) -> tuple[Packing, Packing]:

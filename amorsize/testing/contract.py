@@ -27,7 +27,8 @@ GROUPS: tuple[type[Settings], ...] = (
 SETTINGS = frozenset(name for name in Settings.__annotations__)
 
 
-class BackendContract(Declarations, Results, Failures, Journeys, Streams, Faults, Lifetimes, Costs):
+# Bases in reverse, because pytest runs the tests of the last base first.
+class BackendContract(Costs, Lifetimes, Faults, Streams, Journeys, Failures, Results, Declarations):
     """What every backend promises, as tests.
 
     Subclass it in a test module, give it a fixture called ``backend`` that returns the backend,

@@ -15,7 +15,12 @@ def succ(x: int) -> int:
 
 def test_a_worker_sees_its_share_not_the_host() -> None:
     cores = limits().cores
-    shares = amorsize.map(lambda x: limits().cores, range(20), backend="multiprocessing", workers=4)
+    shares = amorsize.map(
+        lambda x: (sum(range(50_000)), limits().cores)[1],
+        range(200),
+        backend="multiprocessing",
+        workers=4,
+    )
     assert min(shares) <= max(cores / 4, 1.0)
     assert "AMORSIZE_WORKER_SHARE" not in os.environ
 
