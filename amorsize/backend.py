@@ -35,12 +35,19 @@ from amorsize.errors import (
     WorkerLost,
 )
 from amorsize.packing import FunctionPayload, Packed, pack_function, pack_items
-from amorsize.worker import Outcome, PackedOutcome, run_chunk, run_packed, settle_in
+from amorsize.source import IndexedSource, Span
+from amorsize.worker import (
+    Outcome,
+    PackedOutcome,
+    rss_bytes,
+    run_chunk,
+    run_packed,
+    settle_in,
+)
 
 if TYPE_CHECKING:
     from amorsize.plans import Plan
     from amorsize.probes import Limits
-    from amorsize.source import IndexedSource, Span
 
 CONTRACT_VERSION = 1
 """Version of this contract; a backend that states another one is refused when it is loaded."""
@@ -389,17 +396,20 @@ __all__ = [
     "ExecutorBackend",
     "ExecutorSession",
     "FunctionPayload",
+    "IndexedSource",
     "OpenRequest",
     "Outcome",
     "Packed",
     "PackedOutcome",
     "Session",
+    "Span",
     "Traits",
     "TranslationUnsupported",
     "WorkerLost",
     "declared",
     "fallback",
     "process_pool_fallback",
+    "rss_bytes",
     "run_chunk",
     "run_packed",
     "settle_in",

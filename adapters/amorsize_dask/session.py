@@ -94,7 +94,7 @@ def _cluster(client: Any, request: OpenRequest) -> Iterator[Any]:
     cluster = distributed.LocalCluster(
         n_workers=request.workers,
         threads_per_worker=threads,
-        dashboard_address=None,
+        dashboard_address=":0",
         silence_logs=50,
         # A task that kills its worker is for the runner to judge, which bisects its chunk.
         scheduler_kwargs={"allowed_failures": 0},

@@ -17,10 +17,10 @@ from amorsize.backend import (
     Traits,
     declared,
     fallback,
+    rss_bytes,
 )
 from amorsize.errors import InvalidArgument
 from amorsize.probes import Limits, fork_safety, start_methods
-from amorsize.worker import rss_bytes
 from amorsize_local.arguments import PoolArguments
 
 _FALLBACKS = {

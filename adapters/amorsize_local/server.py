@@ -15,7 +15,7 @@ from amorsize.errors import FunctionNotLoaded
 from amorsize_local.channel import receive, send
 
 if TYPE_CHECKING:
-    from amorsize.source import IndexedSource, Span
+    from amorsize.backend import IndexedSource, Span
 
 
 @dataclass

@@ -1,0 +1,92 @@
+"""Ray, for real: a local session started here."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+
+import amorsize
+from amorsize.plugins import registry
+
+pytest.importorskip("ray", reason="Ray is not installed")
+
+
+def work(x: int) -> int:
+    return sum(range(5_000)) * 0 + x * x
+
+
+EXPECTED = [work(x) for x in range(300)]
+
+
+def test_a_running_session_is_used_and_costs_no_start(ray: Any) -> None:
+    plan = amorsize.plan(work, range(300), backend="ray")
+    assert plan.run() == EXPECTED
+    assert all(term.name not in ("start-up", "shut-down") for term in plan.terms)
+    assert ray.is_initialized()
+    assert amorsize.ray_map(work, range(300)) == EXPECTED
+    assert amorsize.map(work, range(300), backend=ray) == EXPECTED
+
+
+def test_each_item_runs_once(ray: Any, calls: Any) -> None:
+    assert amorsize.map(calls, range(200), backend="ray") == list(range(200))
+    assert calls.items == list(range(200))
+    assert amorsize.map(lambda x: x, (x for x in range(50)), backend="ray") == list(range(50))
+
+
+def test_error_and_index(ray: Any) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        amorsize.map(lambda x: 1 / (x - 137), range(300), backend="ray")
+    assert any("item 137" in note for note in caught.value.__notes__)
+
+
+def test_arrays_come_back_writable(ray: Any) -> None:
+    numpy = pytest.importorskip("numpy")
+    results = amorsize.map(lambda x: numpy.full(200_000, float(x)), range(8), backend="ray")
+    results[-1][0] = -1.0
+    assert [array[1] for array in results] == [float(x) for x in range(8)]
+
+
+def test_a_worker_killed_once_costs_nothing(ray: Any, tmp_path: Any) -> None:
+    marker, here = tmp_path / "died", os.getpid()
+
+    def die_once(x: int) -> int:
+        if x == 61 and os.getpid() != here and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+    assert amorsize.map(die_once, range(100), backend="ray") == list(range(100))
+
+
+def test_a_poison_item_is_named(ray: Any) -> None:
+    here = os.getpid()
+
+    def die(x: int) -> int:
+        if x == 61 and os.getpid() != here:
+            os._exit(1)
+        return x
+
+    with pytest.raises(amorsize.WorkerDied) as caught:
+        amorsize.map(die, range(100), backend="ray")
+    assert caught.value.index == 61
+
+
+def test_arguments_by_hand(ray: Any) -> None:
+    arguments = amorsize.plan(work, range(300)).arguments("ray")
+    run_batch = ray.remote(**arguments)(lambda batch: [work(x) for x in batch])
+    references = [run_batch.remote(batch) for batch in arguments.batches(range(300))]
+    assert len(references) == arguments.n_batches
+    assert [y for batch in ray.get(references) for y in batch] == EXPECTED
+
+
+def test_capacity_and_options(ray: Any) -> None:
+    from amorsize.probes import limits
+
+    backend = registry().get("ray")
+    assert backend.capacity(limits()).workers == 2
+    assert backend.bind({"num_cpus": 2}).capacity(limits()).workers == 1
+    with pytest.raises(amorsize.InvalidArgument):
+        backend.bind({"num_cpus": 0})
