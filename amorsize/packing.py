@@ -38,6 +38,15 @@ class Packed:
         """Size of the stream and the buffers together, in bytes."""
         return len(self.data) + sum(memoryview(buffer).nbytes for buffer in self.buffers)
 
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Buffers stay out of band where the carrier's protocol can (5), else become bytes:
+        Dask's scheduler relays results with protocol 4.
+        """
+        buffers = self.buffers
+        if protocol < PROTOCOL:
+            return Packed, (bytes(self.data), tuple(bytes(buffer) for buffer in buffers))
+        return Packed, (self.data, tuple(pickle.PickleBuffer(buffer) for buffer in buffers))
+
     def unpack(self) -> Any:
         """The object again. Buffers that arrived read-only are copied: a result must be as
         writable as the one the plain loop would have made.

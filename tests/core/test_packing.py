@@ -1,0 +1,59 @@
+"""What travels arrives equal, writable, and whole whatever the carrier's protocol."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from amorsize.errors import FunctionNotLoaded, UnpicklableFunction, UnpicklableItem
+from amorsize.packing import FunctionPayload, Packed, pack, pack_function, pack_items
+
+
+class Carried:
+    """A value with a large buffer, as arrays of numpy have."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Carried, (pickle.PickleBuffer(self.data) if protocol >= 5 else bytes(self.data),)
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("out_of_band", [False, True])
+def test_packed_values_survive_any_carrier(protocol: int, out_of_band: bool) -> None:
+    packed = pack([Carried(bytearray(b"abc"))])
+    assert packed.nbytes >= 3
+    buffers: list[Any] = []
+    callback = buffers.append if out_of_band and protocol == 5 else None
+    message = pickle.dumps(packed, protocol=protocol, buffer_callback=callback)
+    arrived = pickle.loads(message, buffers=buffers)
+    assert isinstance(arrived, Packed)
+    (value,) = arrived.unpack()
+    assert bytes(value.data) == b"abc"
+
+
+def test_what_arrives_is_writable() -> None:
+    packed = pack(Carried(bytearray(b"abc")))
+    arrived = Packed(packed.data, tuple(bytes(buffer) for buffer in packed.buffers)).unpack()
+    memoryview(arrived.data)[0] = 0
+
+
+def test_functions_load_once_per_process() -> None:
+    offset = 3
+    payload = pack_function(lambda x: x + offset)
+    assert payload.load() is payload.load()
+    assert payload.load()(4) == 7
+
+
+def test_errors_name_what_cannot_travel() -> None:
+    with pytest.raises(UnpicklableItem) as caught:
+        pack_items([1, (x for x in "a"), 2], [10, 20, 30])
+    assert caught.value.index == 20
+    generator = (x for x in "a")
+    with pytest.raises(UnpicklableFunction, match="generator"):
+        pack_function(lambda x: generator)
+    with pytest.raises(FunctionNotLoaded):
+        FunctionPayload("none", b"cnowhere\nnothing\n.").load()
