@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
+
 from amorsize.backend import Backend
-from amorsize.errors import RemoteTraceback
 from amorsize.plans import Plan
 from amorsize.testing.driving import Settings, chunk, names_item, same_results
 from amorsize.testing.tasks import Failing, OddError, StubbornError
@@ -57,11 +58,9 @@ class Failures(Settings):
     def test_remote_traceback(self, backend: Backend) -> None:
         """The exception shows the line of the user's code that raised it"""
         error = self._raised(backend, ValueError)
-        if backend.traits.shares_memory:
-            assert error.__traceback__ is not None, "the exception has lost its traceback"
-            return
-        assert isinstance(error.__cause__, RemoteTraceback), "no remote traceback is attached"
-        assert "tasks.py" in str(error.__cause__), "the remote traceback does not show the code"
+        # The sample may have met the item in the caller: then the traceback is its own.
+        text = "".join(traceback.format_exception(error))
+        assert "tasks.py" in text, f"the traceback does not show the user's code: {text}"
 
     def test_results_before_the_failure(self, backend: Backend) -> None:
         """A stream yields all results before the failing item"""
