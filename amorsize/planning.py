@@ -15,6 +15,7 @@ from amorsize.planner import (
     NOISE_S,
     NOISE_SHARE,
     PARALLEL_FLOOR_S,
+    Candidate,
     Decision,
     Offer,
     Refusal,
@@ -220,6 +221,22 @@ class Planning:
                     return start + offset, value
         start, values = self.sample.results[0]
         return start, values[0]
+
+
+def predictions(
+    planning: Planning, backend: str, workers: Sequence[int], cores: float | None
+) -> tuple[Candidate, ...]:
+    """The best candidate of one considered backend for each number of workers."""
+    offer = next((offer for offer in planning.offers if offer.name == backend), None)
+    if offer is None:
+        known = ", ".join(offer.name for offer in planning.offers) or "none: the loop is too short"
+        raise InvalidArgument(f"backend {backend!r} was not considered by this plan; {known}")
+    found = []
+    for count in workers:
+        capacity = replace(offer.capacity, workers=count, cores=cores or float(count))
+        wish = Wish(count, planning.chunk_size)
+        found.append(decide(planning.profile, [replace(offer, capacity=capacity)], wish).chosen)
+    return tuple(found)
 
 
 def _remote_engine_is_up() -> bool:

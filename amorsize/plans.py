@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,8 @@ from amorsize.errors import PlanConsumed
 from amorsize.execution import Execution
 from amorsize.explain import explain
 from amorsize.model import Term
-from amorsize.planner import Candidate, Decision, Refusal
-from amorsize.planning import Planning
+from amorsize.planner import SERIAL, Candidate, Decision, Refusal
+from amorsize.planning import Planning, predictions
 from amorsize.profile import Profile
 from amorsize.report import RunReport
 from amorsize.source import StreamSource
@@ -201,6 +201,26 @@ class Plan:
         name = backend or self.backend
         decision, engine = self._planning.on(name, fixed_chunks=True)
         return engine.arguments(Plan(self._planning, decision, engine))
+
+    def what_if(
+        self, workers: Sequence[int], backend: str | None = None, *, cores: float | None = None
+    ) -> tuple[Candidate, ...]:
+        """Predictions for other numbers of workers, the best schedule for each; runs nothing.
+
+        Args:
+            workers: the numbers to look at, any size.
+            backend: the backend to predict for; this plan's own, or for a plan that stays in
+                the loop the best of the rejected ones.
+            cores: cores behind the workers; by default one each, as on a machine large enough.
+
+        Raises:
+            InvalidArgument: if that backend was not among those considered.
+        """
+        return predictions(self._planning, backend or self._parallel_name(), workers, cores)
+
+    def _parallel_name(self) -> str:
+        names = [self.backend, *(candidate.backend for candidate in self.rejected)]
+        return next((name for name in names if name != SERIAL), SERIAL)
 
     # -- execution ---------------------------------------------------------------------------
 
