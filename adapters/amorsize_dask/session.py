@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
@@ -91,6 +92,7 @@ def _cluster(client: Any, request: OpenRequest) -> Iterator[Any]:
         yield client
         return
     threads = int(request.options.get("threads_per_worker", 1))
+    environment = dict(os.environ)  # a nanny leaves its workers' limits in the caller's
     cluster = distributed.LocalCluster(
         n_workers=request.workers,
         threads_per_worker=threads,
@@ -104,6 +106,8 @@ def _cluster(client: Any, request: OpenRequest) -> Iterator[Any]:
             yield own
     finally:
         cluster.close()
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 def _wait_for_workers(client: Any, timeout_s: float) -> int:
