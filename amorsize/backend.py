@@ -136,7 +136,7 @@ class Chunk:
         return pack_items(self.items or [], self.indices())
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class OpenRequest:
     """What a session needs to know when it opens."""
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from amorsize.backend import Traits
 from amorsize.costs import BackendCosts
@@ -27,8 +28,7 @@ CORES, GIL, DRIVER = "waiting for cores", "waiting for the GIL", "dispatch and t
 IMBALANCE, LATENCY, SHUTDOWN = "uneven end", "latency", "shut-down"
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(NamedTuple):
     """One part of a prediction."""
 
     name: str
@@ -55,8 +55,7 @@ class Prediction:
         return sum(term.seconds for term in self.terms if term.name == name)
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(NamedTuple):
     """One way to run the remaining items."""
 
     traits: Traits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from amorsize.backend import Capacity, Traits
 from amorsize.costs import BackendCosts
@@ -41,8 +41,7 @@ PARALLEL_FLOOR_S = 0.005
 shorter than this is run as it is and nothing else is looked at."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """A usable backend as the planner sees it."""
 
     name: str
@@ -55,8 +54,7 @@ class Offer:
     """What it costs; zero start-up if it is up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """What the caller asked for."""
 
     workers: int | None = None
@@ -97,8 +95,7 @@ class Candidate:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """A backend that could not be considered."""
 
     backend: str

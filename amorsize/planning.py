@@ -36,7 +36,7 @@ _DISCOVERY_PAYS_S = 0.5
 plugins takes a good part of it, and no engine on another host answers much faster."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Planning:
     """What planning knows of one function and its data; also plans again for another backend."""
 
@@ -235,7 +235,7 @@ def predictions(
     for count in workers:
         capacity = replace(offer.capacity, workers=count, cores=cores or float(count))
         wish = Wish(count, planning.chunk_size)
-        found.append(decide(planning.profile, [replace(offer, capacity=capacity)], wish).chosen)
+        found.append(decide(planning.profile, [offer._replace(capacity=capacity)], wish).chosen)
     return tuple(found)
 
 

@@ -17,7 +17,7 @@ _lock = threading.RLock()
 _registry: Registry | None = None
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Registry:
     """The backends of all loaded plugins and the reasons why others are missing."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from amorsize import model
 from amorsize.model import Prediction
@@ -22,8 +22,7 @@ RECORDS_KEPT = 10_000
 """Chunk records kept: an endless stream must not fill the memory with them."""
 
 
-@dataclass(frozen=True, slots=True)
-class TermReport:
+class TermReport(NamedTuple):
     """One term of the makespan."""
 
     name: str
@@ -34,8 +33,7 @@ class TermReport:
     """Seconds it took."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkRecord:
+class ChunkRecord(NamedTuple):
     """One chunk that ran."""
 
     first_index: int
@@ -46,7 +44,7 @@ class ChunkRecord:
     """What the worker measured."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class RunReport:
     """A finished run: predicted against actual, term by term."""
 
@@ -153,7 +151,7 @@ class RunReport:
         }
         data["ratio"] = self.ratio
         data["moves"] = list(self.moves)
-        data["terms"] = [asdict(term) for term in self.terms]
+        data["terms"] = [term._asdict() for term in self.terms]
         return data
 
     def summary(self) -> str:

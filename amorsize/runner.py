@@ -31,7 +31,7 @@ AFTER_ALL = 1 << 62
 """Index of an error of the data itself: any item before it that fails comes first."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class FirstFailure:
     """Error state of a run: the lowest index that failed, as the plain loop would meet it."""
 
@@ -44,7 +44,7 @@ class FirstFailure:
             self.index, self.error = index, error
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Run:
     """One execution of a plan on a backend. ``pieces`` may be iterated once.
 

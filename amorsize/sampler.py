@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from amorsize.loop import run_loop
 from amorsize.monitor import Monitor
@@ -35,7 +35,7 @@ _BLOCK_S = 0.0002
 _PACK_BUDGET_S = 0.002
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Sample:
     """Results of the sampled items, and what was measured."""
 
@@ -55,8 +55,7 @@ class Sample:
         return sum(len(values) for _, values in self.results)
 
 
-@dataclass
-class _Block:
+class _Block(NamedTuple):
     """One timed stretch of consecutive items."""
 
     start: int
@@ -70,7 +69,7 @@ class _Block:
         return self.wall_s / len(self.values)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Recorder:
     """State while sampling."""
 

@@ -24,7 +24,7 @@ SURPRISE = 1.5
 """Items that take this many times the expected seconds make the run think again."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class SerialRun:
     """A stretch of the run in the caller. Ends when nothing is left, when an item raises, when
     ``limit_s`` seconds are over, or when items take much longer than ``item_s`` says.

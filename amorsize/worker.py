@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.errors import RemoteTraceback, UnpicklableResult, shorten
 from amorsize.packing import FunctionPayload, Packed, pack
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 _host: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """An exception that an item raised."""
 
     position: int
@@ -31,8 +30,7 @@ class Failure:
     """The user's exception; in another process, rebuilt there with the traceback as cause."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkTimes:
+class ChunkTimes(NamedTuple):
     """What a worker measured of one chunk."""
 
     wall_s: float

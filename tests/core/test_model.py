@@ -79,13 +79,13 @@ def test_terms_add_up() -> None:
 
 def test_a_busy_driver_is_a_ceiling() -> None:
     costs = replace(process_pool_fallback(), dispatch_s=fallback(0.005))
-    offer = replace(PROCESSES, costs=costs)
+    offer = PROCESSES._replace(costs=costs)
     assert seconds(profile(), offer, 8, 1) >= 1_000 * 0.005
     assert seconds(profile(), offer, 8, 25) < 1_000 * 0.005
 
 
 def test_the_last_round_counts_whole() -> None:
-    nine = seconds(profile(items=9, item_s=1.0), replace(PROCESSES, costs=FREE), 8, 1, items=9)
+    nine = seconds(profile(items=9, item_s=1.0), PROCESSES._replace(costs=FREE), 8, 1, items=9)
     assert nine == pytest.approx(2.0)
 
 
@@ -146,7 +146,7 @@ def test_slow_dispatch_makes_chunks_grow() -> None:
     slow_costs = replace(
         process_pool_fallback(), dispatch_s=fallback(0.005), slot_s=fallback(0.005)
     )
-    slow = choose(work, offers=[replace(PROCESSES, costs=slow_costs)]).chosen
+    slow = choose(work, offers=[PROCESSES._replace(costs=slow_costs)]).chosen
     assert slow.schedule.smallest > quick.schedule.smallest
 
 
