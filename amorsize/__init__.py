@@ -25,10 +25,10 @@ from amorsize.errors import (
     WorkerDied,
 )
 from amorsize.plans import Plan
-from amorsize.report import RunReport
 
 if TYPE_CHECKING:
     from amorsize.hookspecs import hookimpl
+    from amorsize.report import RunReport
 
 __version__ = "0.1.0"
 
@@ -56,9 +56,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name != "hookimpl":
-        raise AttributeError(f"module 'amorsize' has no attribute {name!r}")
-    # Only authors of plugins need it, and pluggy takes a good part of the whole import.
-    from amorsize.hookspecs import hookimpl
+    """What few programs need is loaded on first use, to keep the import cheap."""
+    if name == "hookimpl":
+        from amorsize.hookspecs import hookimpl
 
-    return hookimpl
+        return hookimpl
+    if name == "RunReport":
+        from amorsize.report import RunReport
+
+        return RunReport
+    raise AttributeError(f"module 'amorsize' has no attribute {name!r}")

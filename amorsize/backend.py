@@ -25,7 +25,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from amorsize.costs import BackendCosts, declared, fallback
 from amorsize.errors import (
@@ -53,8 +53,7 @@ CONTRACT_VERSION = 1
 """Version of this contract; a backend that states another one is refused when it is loaded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Traits:
+class Traits(NamedTuple):
     """What kind of engine this is. The core asks these, never the name."""
 
     shares_memory: bool = False
@@ -73,8 +72,7 @@ class Traits:
     """Simplicity, for ties: 0 serial, 1 threads, 2 processes, 3 a cluster."""
 
 
-@dataclass(frozen=True, slots=True)
-class Availability:
+class Availability(NamedTuple):
     """Whether a backend can be used now."""
 
     usable: bool
@@ -87,8 +85,7 @@ class Availability:
     """An engine is up already, so that start-up costs nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Capacity:
+class Capacity(NamedTuple):
     """What an engine offers."""
 
     workers: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Origin = Literal["measured", "cached", "observed", "declared", "fallback"]
 """``measured`` now through the backend's own ``open`` and ``submit``; ``cached`` from an earlier
@@ -13,8 +13,7 @@ construction (a thread ships no bytes); ``fallback`` a documented default, used 
 was measured."""
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
+class Figure(NamedTuple):
     """One number and its provenance."""
 
     value: float
@@ -81,7 +80,7 @@ class BackendCosts:
     def with_origin(self, origin: Origin) -> BackendCosts:
         """The same values under another origin, except what is declared or a fallback."""
         changed = {
-            name: replace(figure, origin=origin)
+            name: figure._replace(origin=origin)
             for name, figure in self.figures().items()
             if figure.origin not in ("declared", "fallback")
         }

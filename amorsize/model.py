@@ -15,7 +15,6 @@ standard normal variables.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from amorsize.backend import Traits
@@ -37,8 +36,7 @@ class Term(NamedTuple):
     """How much of the makespan it makes up; parts that overlap with others count 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """Predicted makespan of a run, from its start to all results in the caller."""
 
     seconds: float

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from amorsize.backend import Capacity, Traits
@@ -67,8 +66,7 @@ class Wish(NamedTuple):
     """Memory that all workers may take together."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One configuration and what it is predicted to take."""
 
     backend: str
@@ -108,8 +106,7 @@ class Refusal(NamedTuple):
         return {"backend": self.backend, "reason": self.reason}
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The planner's answer."""
 
     chosen: Candidate
@@ -157,7 +154,7 @@ def decide(
     chosen = min(tied, key=lambda c: (ranks[c.backend], c.workers, c.schedule.smallest))
     reason = "fastest" if chosen.prediction.seconds == best else "simplest of those within noise"
     rejected = _rejected(candidates, chosen)
-    return Decision(replace(chosen, reason=reason), rejected, tuple(refusals), items)
+    return Decision(chosen._replace(reason=reason), rejected, tuple(refusals), items)
 
 
 def serial_only(profile: Profile, reason: str) -> Decision:
@@ -263,7 +260,7 @@ def _rejected(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[Candi
         if key not in best or candidate.prediction.seconds < best[key].prediction.seconds:
             best[key] = candidate
     ordered = sorted(best.values(), key=lambda candidate: candidate.prediction.seconds)
-    return tuple(replace(c, reason=_why_rejected(c, chosen)) for c in ordered)
+    return tuple(c._replace(reason=_why_rejected(c, chosen)) for c in ordered)
 
 
 def _why_rejected(candidate: Candidate, chosen: Candidate) -> str:

@@ -233,7 +233,7 @@ def predictions(
         raise InvalidArgument(f"backend {backend!r} was not considered by this plan; {known}")
     found = []
     for count in workers:
-        capacity = replace(offer.capacity, workers=count, cores=cores or float(count))
+        capacity = offer.capacity._replace(workers=count, cores=cores or float(count))
         wish = Wish(count, planning.chunk_size)
         found.append(decide(planning.profile, [offer._replace(capacity=capacity)], wish).chosen)
     return tuple(found)

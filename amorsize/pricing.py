@@ -104,7 +104,7 @@ def _expected_s(backend: Backend, *, running: bool) -> float:
 def _failed(costs: BackendCosts, reason: str) -> BackendCosts:
     note = f"not measured: {reason}"
     changed = {
-        name: replace(figure, note=note)
+        name: figure._replace(note=note)
         for name, figure in costs.figures().items()
         if figure.origin == "fallback"
     }

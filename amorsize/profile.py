@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Packing:
+class Packing(NamedTuple):
     """What it takes to send one item or one result, measured on the sample."""
 
     nbytes: float = 0.0
@@ -21,6 +20,9 @@ class Packing:
     """Why it cannot be pickled; empty if it can."""
     measured: bool = False
     """False if nothing was measured because it could not change the decision."""
+
+
+UNMEASURED = Packing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,9 @@ class Profile:
     """Cores one call keeps busy by itself; above 1 if the function is parallel inside."""
     item_rss_bytes: int
     """Memory that running an item takes beyond what the process had, in bytes."""
-    inputs: Packing = Packing()
+    inputs: Packing = UNMEASURED
     """What sending an item takes."""
-    outputs: Packing = Packing()
+    outputs: Packing = UNMEASURED
     """What sending a result takes."""
     function_bytes: int | None = None
     """Size of the pickled function in bytes, ``None`` if it was not needed."""
@@ -85,4 +87,5 @@ class Profile:
 
     def to_dict(self) -> dict[str, Any]:
         """The profile as plain data."""
-        return asdict(self)
+        data = asdict(self)
+        return data | {"inputs": self.inputs._asdict(), "outputs": self.outputs._asdict()}

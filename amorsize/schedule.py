@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Kind = Literal["whole", "fixed", "tapered"]
@@ -26,8 +25,7 @@ class Shape(NamedTuple):
     """Items of the chunks at the end, which decide how unevenly workers finish."""
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(NamedTuple):
     """A rule that cuts items into chunks."""
 
     kind: Kind
