@@ -99,7 +99,8 @@ def with_state(item: int) -> int:
     """Two milliseconds of CPU, after building a state of 100 ms once per process."""
     if "secret" not in _STATE:
         _STATE["secret"] = burn(100 * ITERATIONS_PER_MS, 7)
-    return burn(2 * ITERATIONS_PER_MS, item) ^ _STATE["secret"]
+    secret: int = _STATE["secret"]
+    return burn(2 * ITERATIONS_PER_MS, item) ^ secret
 
 
 def parse_file(path: str) -> tuple[str, int, int]:

@@ -84,7 +84,9 @@ class Cell:
         if not self.runs:
             return {}
         middle = self.seconds or 0.0
-        return min(self.runs, key=lambda run: abs(run["seconds"] - middle))["facts"]
+        nearest = min(self.runs, key=lambda run: abs(run["seconds"] - middle))
+        facts: dict[str, Any] = nearest["facts"]
+        return facts
 
 
 @dataclass

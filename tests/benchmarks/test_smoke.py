@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def workloads(monkeypatch: pytest.MonkeyPatch):
+def workloads(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The package of benchmarks, which is no part of the distribution."""
     monkeypatch.syspath_prepend(str(ROOT))
     from benchmarks.workloads import WORKLOADS
@@ -32,7 +33,7 @@ def bench(*arguments: str) -> str:
     return done.stdout
 
 
-def test_workloads_are_repeatable(workloads):
+def test_workloads_are_repeatable(workloads: Any) -> None:
     """Two builds of a workload give the same results: comparing contestants depends on it."""
     assert len(workloads) >= 18
     fast = [w for w in workloads.values() if not w.name.startswith(("mp_", "issue2", "giant"))]
@@ -45,14 +46,14 @@ def test_workloads_are_repeatable(workloads):
         assert prints[0].startswith(f"{workload.smoke}:"), workload.name
 
 
-def test_fingerprint_tells_results_apart(workloads):
+def test_fingerprint_tells_results_apart(workloads: Any) -> None:
     """Order, value, type and number of results count."""
     check = workloads["even_1ms"].check
     prints = {check(results) for results in ([1, 2], [2, 1], [1, 2, 3], [1.0, 2], [])}
     assert len(prints) == 5
 
 
-def test_local_suite():
+def test_local_suite() -> None:
     """One workload against all libraries and the oracle's grid."""
     pytest.importorskip("numpy")
     told = bench(
@@ -70,7 +71,7 @@ def test_local_suite():
     assert "WRONG" not in told
 
 
-def test_quick_command():
+def test_quick_command() -> None:
     """Both ratios, and a prediction for each local engine."""
     told = bench(
         "quick", "--smoke", "--no-gate", "--repeats", "1", "--engines", "serial", "multiprocessing"
@@ -80,7 +81,7 @@ def test_quick_command():
     assert "n/a" not in told
 
 
-def test_memory_and_overhead_cases(monkeypatch: pytest.MonkeyPatch):
+def test_memory_and_overhead_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     """One case of each, in processes of their own."""
     monkeypatch.syspath_prepend(str(ROOT))
     from benchmarks.harness import Lab, fresh
@@ -92,7 +93,7 @@ def test_memory_and_overhead_cases(monkeypatch: pytest.MonkeyPatch):
     assert fresh("benchmarks.memory", arguments, environment, 30)["grown"] >= 0
 
 
-def test_unknown_workload_is_named():
+def test_unknown_workload_is_named() -> None:
     """A typo is told before anything runs."""
     command = [sys.executable, "-m", "benchmarks", "local", "--only", "nonsense"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
