@@ -78,7 +78,8 @@ class PackedOutcome:
 
     def unpack(self) -> Outcome:
         """The outcome, with the user's exceptions rebuilt."""
-        failures = tuple(pickle.loads(self.failures)) if self.failures else ()  # noqa: S301
+        pairs = pickle.loads(self.failures) if self.failures else ()  # noqa: S301
+        failures = tuple(Failure(*pair) for pair in pairs)
         return Outcome(self.values.unpack(), failures, self.times, self.values.nbytes)
 
 
@@ -167,7 +168,7 @@ def _pack_results(
         packed = pack(values)
     if not failures:
         return packed, b""
-    carried = [Failure(position, _portable(error)) for position, error in failures]
+    carried = [(position, _portable(error)) for position, error in failures]
     return packed, pack(carried).data
 
 
@@ -201,7 +202,7 @@ def _index_of(position: int, at: int | Sequence[Span]) -> int:
     return next(islice(chain.from_iterable(range(*span) for span in at), position, None))
 
 
-def _portable(error: BaseException) -> BaseException:
+def _portable(error: BaseException) -> Carried:
     """The exception in a form that survives the journey: of the same type, its traceback as
     text in ``__cause__``. What cannot be rebuilt becomes an error that says what it was.
     """
@@ -228,11 +229,14 @@ class UnpicklableError(Exception):
         return type(self), (self.kind, self.description, self.why)
 
 
-class Carried(Exception):
-    """An exception in transit; becomes the exception itself when it is unpickled."""
+class Carried:
+    """An exception in transit; becomes the exception itself when it is unpickled.
+
+    Not an exception by itself: libraries that teach pickle to keep tracebacks (tblib, which
+    Dask installs) would put its own, empty cause in the place of the remote traceback.
+    """
 
     def __init__(self, exception: BaseException, text: str, notes: tuple[str, ...]) -> None:
-        super().__init__(text)
         self.exception, self.text, self.notes = exception, text, notes
 
     def __reduce__(self) -> tuple[object, ...]:

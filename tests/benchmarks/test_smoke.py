@@ -66,7 +66,7 @@ def test_local_suite() -> None:
         "--only",
         "few_long",
     )
-    assert "| even_1ms |" in told
+    assert "| few_long |" in told
     assert "against the best of oracle" in told
     assert "WRONG" not in told
 

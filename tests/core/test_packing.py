@@ -9,6 +9,7 @@ import pytest
 
 from amorsize.errors import FunctionNotLoaded, UnpicklableFunction, UnpicklableItem
 from amorsize.packing import FunctionPayload, Packed, pack, pack_function, pack_items
+from amorsize.worker import run_packed
 
 
 class Carried:
@@ -57,3 +58,15 @@ def test_errors_name_what_cannot_travel() -> None:
         pack_function(lambda x: generator)
     with pytest.raises(FunctionNotLoaded):
         FunctionPayload("none", b"cnowhere\nnothing\n.").load()
+
+
+def test_a_remote_traceback_survives_libraries_that_pickle_tracebacks() -> None:
+    pytest.importorskip("distributed", reason="Dask is not installed")  # installs tblib's hooks
+
+    def fail(x: int) -> None:
+        raise ValueError(x)
+
+    outcome = run_packed(fail, [1]).unpack()
+    error = outcome.failures[0].exception
+    assert isinstance(error, ValueError)
+    assert "in fail" in str(error.__cause__)
