@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from amorsize.planner import NOTICEABLE_LOAD
+
 if TYPE_CHECKING:
     from amorsize.plans import Plan
 
@@ -30,7 +32,14 @@ def size(value: float) -> str:
 
 def explain(plan: Plan) -> str:
     """The whole story of a plan."""
-    sections = [_choice(plan), _measured(plan), _terms(plan), _costs(plan), _rejected(plan)]
+    sections = [
+        _choice(plan),
+        _machine(plan),
+        _measured(plan),
+        _terms(plan),
+        _costs(plan),
+        _rejected(plan),
+    ]
     return "\n".join(line for section in sections for line in section)
 
 
@@ -49,6 +58,22 @@ def _choice(plan: Plan) -> list[str]:
         )
     total = "of unknown length" if plan.items is None else f"of {plan.items}"
     lines.append(f"  sampled     {plan.sampled} items {total}; their results are kept")
+    return lines
+
+
+def _machine(plan: Plan) -> list[str]:
+    limits = plan.limits
+    if limits is None:
+        return []
+    bound = limits.binding_cpu
+    lines = [f"  cores       {limits.cores:g}, by {bound.source}"]
+    busy = limits.load.foreign_cores
+    if busy >= NOTICEABLE_LOAD:
+        lines.append(
+            f"  load        other programs keep {busy:.1f} cores busy: fewer workers pay off"
+        )
+    if limits.memory_bytes is not None:
+        lines.append(f"  memory      {size(limits.memory_bytes)} available")
     return lines
 
 

@@ -34,6 +34,8 @@ UNKNOWN_LENGTH_S = 1.0
 SIGNIFICANT_BYTES = 50_000_000
 """Growth of memory below this is not held against workers: allocators keep that much."""
 MEMORY_SHARE = 0.8
+NOTICEABLE_LOAD = 0.3
+"""Foreign load below this many cores is the usual background of a machine."""
 
 PARALLEL_FLOOR_S = 0.005
 """No engine starts workers, runs anything and returns the results in less; a remaining loop
@@ -51,6 +53,8 @@ class Offer(NamedTuple):
     """Workers and memory it has."""
     costs: BackendCosts
     """What it costs; zero start-up if it is up."""
+    busy_cores: float = 0.0
+    """Cores among its own that other programs keep busy now."""
 
 
 class Wish(NamedTuple):
@@ -195,8 +199,18 @@ def _candidates(profile: Profile, offer: Offer, wish: Wish, items: int) -> Itera
 def _candidate(
     profile: Profile, offer: Offer, workers: int, schedule: Schedule, items: int
 ) -> Candidate:
-    setting = Configuration(offer.traits, offer.costs, workers, offer.capacity.cores, schedule)
+    cores = fair_share(offer.capacity.cores, workers, offer.busy_cores)
+    setting = Configuration(offer.traits, offer.costs, workers, cores, schedule)
     return Candidate(offer.name, workers, schedule, predict(profile, setting, items))
+
+
+def fair_share(cores: float, workers: int, busy_cores: float) -> float:
+    """Cores that ``workers`` get next to others that keep ``busy_cores`` busy: all that are
+    free, and where there are fewer than wanted, their share of all.
+    """
+    if busy_cores < NOTICEABLE_LOAD or workers + busy_cores <= cores:
+        return cores
+    return max(cores - busy_cores, cores * workers / (workers + busy_cores))
 
 
 def _worker_counts(profile: Profile, offer: Offer, wish: Wish, items: int) -> list[int]:

@@ -162,7 +162,8 @@ class Planning:
         capacity = backend.capacity(self.limits)
         traits = backend.traits
         costs = pricing.price(backend, workers=capacity.workers, worth_s=self.profile.serial_s)
-        return Offer(backend.name, traits, capacity, costs)
+        busy = 0.0 if traits.remote else self.limits.load.foreign_cores
+        return Offer(backend.name, traits, capacity, costs, busy)
 
     def _complete_profile(self, backends: Sequence[Backend], *, forced: bool) -> None:
         """Measure what sending takes, if a backend in play sends anything."""

@@ -12,7 +12,7 @@ from amorsize.backend import Capacity, Traits, process_pool_fallback
 from amorsize.costs import BackendCosts, declared, fallback
 from amorsize.errors import PlanInfeasible
 from amorsize.model import Configuration, predict
-from amorsize.planner import Candidate, Decision, Offer, Wish, decide
+from amorsize.planner import Candidate, Decision, Offer, Wish, decide, fair_share
 from amorsize.profile import Packing, Profile
 from amorsize.schedule import fixed, tapered, whole
 
@@ -159,3 +159,12 @@ def test_wishes_are_exact() -> None:
 def test_planning_a_billion_items_is_as_quick_as_a_thousand() -> None:
     decision = choose(profile(items=1_000_000_000, item_s=0.001))
     assert decision.chosen.schedule.shape(1_000_000_000).chunks > 1_000
+
+
+def test_a_busy_machine_gives_workers_less() -> None:
+    assert fair_share(8, 4, 0.1) == 8
+    assert fair_share(8, 4, 3.0) == 8
+    assert fair_share(8, 8, 4.0) == pytest.approx(8 * 8 / 12)
+    idle = choose(profile(), offers=[PROCESSES]).chosen
+    busy = choose(profile(), offers=[PROCESSES._replace(busy_cores=6.0)]).chosen
+    assert busy.prediction.seconds > 1.3 * idle.prediction.seconds
