@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from concurrent.futures import Executor, Future
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import distributed
@@ -14,9 +14,9 @@ import distributed
 from amorsize.backend import (
     BackendUnavailable,
     Chunk,
-    ExecutorSession,
     OpenRequest,
-    Traits,
+    Session,
+    WorkerLost,
     run_packed,
 )
 
@@ -36,8 +36,8 @@ LOSSES: tuple[type[BaseException], ...] = (
 """Errors that mean that a chunk's worker, or its data on it, vanished."""
 
 
-class DaskSession(ExecutorSession):
-    """Chunks as impure tasks of a client, bridged to futures by Dask's own executor.
+class DaskSession(Session):
+    """Chunks as impure tasks of a client, without retries of Dask's own.
 
     Args:
         client: a connected client, or ``None`` to start a local cluster.
@@ -45,44 +45,88 @@ class DaskSession(ExecutorSession):
     """
 
     def __init__(self, client: Any, request: OpenRequest) -> None:
-        self._client: Any = None
-        self._ship: Any = None
-        super().__init__("dask", Traits(remote=True), request, self._opened(client, request))
+        self._request = request
+        self._shipped: Any = None
+        self._flying: dict[Future[Any], Any] = {}
+        wait_s = float(request.options.get("wait_s", 30))
+        with ExitStack() as stack:
+            self._client = stack.enter_context(_cluster(client, request))
+            self.workers = _wait_for_workers(self._client, wait_s)
+            stack.enter_context(_outside_the_workers_slots())
+            self._stack = stack.pop_all()
 
-    @contextmanager
-    def _opened(self, client: Any, request: OpenRequest) -> Iterator[Executor]:
-        with _cluster(client, request) as self._client:
-            self.workers = _wait_for_workers(self._client, float(request.options.get("wait_s", 30)))
-            with _outside_the_workers_slots():
-                executor = self._client.get_executor(pure=False, retries=0)
-                try:
-                    yield executor
-                finally:
-                    executor.shutdown(wait=False)  # cancels what is not finished
-                    self._ship = None
-
-    def _submit(self, chunk: Chunk) -> Future[Any]:
+    def submit(self, chunk: Chunk) -> Future[Any]:
+        """Submit the chunk as a task; its outcome is fetched in the client's event loop."""
         packed: Any = chunk.pack()
         if packed.nbytes > _SCATTER_BYTES:
             packed = self._client.scatter(packed, hash=False)
-        future: Future[Any] = self._executor.submit(
-            run_packed, self._function_to_ship(), packed, chunk.spans, chunk.stop_on_error
+        task = self._client.submit(
+            run_packed,
+            self._function(),
+            packed,
+            chunk.spans,
+            chunk.stop_on_error,
+            pure=False,
+            retries=0,
         )
-        return future
+        outer: Future[Any] = Future()
+        self._flying[outer] = task
+        self._client.loop.add_callback(self._relay, task, outer)
+        return outer
 
-    def _function_to_ship(self) -> Any:
+    async def _relay(self, task: Any, outer: Future[Any]) -> None:
+        """Pass a task's end on, however it ends. Dask's own executor does not when a worker
+        dies between finishing a task and handing over its result.
+        """
+        try:
+            (outcome,) = await self._client.gather([task], asynchronous=True)
+        except BaseException as error:
+            loss = WorkerLost(f"{type(error).__name__}: {error}")
+            self._settle(outer, error=loss if isinstance(error, LOSSES) else error)
+        else:
+            self._settle(outer, outcome=outcome)
+
+    def _settle(
+        self, outer: Future[Any], *, outcome: Any = None, error: BaseException | None = None
+    ) -> None:
+        if self._flying.pop(outer, None) is None or not outer.set_running_or_notify_cancel():
+            return
+        if error is None:
+            outer.set_result(outcome)
+        else:
+            outer.set_exception(error)
+
+    def wait(self, futures: Collection[Future[Any]], timeout_s: float | None) -> set[Future[Any]]:
+        """As usual, but a client that is gone ends the waiting: its tasks are lost."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left = _POLL_S if deadline is None else min(_POLL_S, deadline - time.monotonic())
+            done = super().wait(futures, max(0.0, left))
+            if done or (deadline is not None and time.monotonic() >= deadline):
+                return done
+            if self._client.status in ("closing", "closed"):
+                for future in list(self._flying):
+                    self._settle(future, error=WorkerLost("the client was closed"))
+
+    def close(self, *, cancel: bool) -> None:
+        """Cancel what is not finished; end the cluster if it was started here. Items that run
+        finish in their workers: Dask cannot interrupt them.
+        """
+        tasks, self._flying = list(self._flying.values()), {}
+        if tasks and self._client.status == "running":
+            self._client.cancel(tasks)
+        self._shipped = None
+        self._stack.close()
+
+    def _function(self) -> Any:
         """The function, or a handle to its copies on the workers. A handle whose copies died
         with their workers is made anew.
         """
         if self._request.payload.nbytes <= _EMBED_BYTES:
             return self._request.payload
-        if self._ship is None or self._ship.status != "finished":
-            self._ship = self._client.scatter(self._request.payload, broadcast=True, hash=False)
-        return self._ship
-
-    def is_loss(self, error: BaseException) -> bool:
-        """Dask gives up on a task whose workers died, and cancels those it cannot finish."""
-        return isinstance(error, LOSSES)
+        if self._shipped is None or self._shipped.status != "finished":
+            self._shipped = self._client.scatter(self._request.payload, broadcast=True, hash=False)
+        return self._shipped
 
 
 @contextmanager

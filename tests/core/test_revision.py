@@ -16,14 +16,14 @@ def burn(seconds: float) -> None:
 
 def test_the_loop_moves_to_workers_when_items_grow(calls: Any) -> None:
     def grows(x: int) -> int:
-        burn(0.01 if x > 60 else 0.0)
+        burn(0.02 if x > 40 else 0.0)
         calls(x)
         return x
 
-    plan = amorsize.plan(grows, iter(list(range(200))))
+    plan = amorsize.plan(grows, iter(list(range(90))))
     assert plan.backend == "serial"
-    assert plan.run() == list(range(200))
-    assert calls.items == list(range(200))
+    assert plan.run() == list(range(90))
+    assert calls.items == list(range(90))
     assert plan.report is not None
     assert plan.report.moves
     assert plan.report.backend != "serial"
