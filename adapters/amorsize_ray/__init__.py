@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +21,9 @@ def amorsize_backends() -> Sequence[Backend]:
 @hookimpl
 def amorsize_recognise(engine: Any) -> Backend | None:
     """The module ``ray`` itself, or the context that ``ray.init`` returns."""
-    home = getattr(engine, "__name__", "") or type(engine).__module__
-    if home.partition(".")[0] != "ray":
+    kind = type(engine)
+    is_context = kind.__module__.partition(".")[0] == "ray" and kind.__name__.endswith("Context")
+    if not is_context and (engine is None or engine is not sys.modules.get("ray")):
         return None
     from amorsize_ray.backend import RayBackend
 
