@@ -64,9 +64,9 @@ def test_local_suite() -> None:
         "--no-plot",
         "--no-save",
         "--only",
-        "few_long",
+        "even_1ms",
     )
-    assert "| few_long |" in told
+    assert "| even_1ms |" in told
     assert "against the best of oracle" in told
     assert "WRONG" not in told
 
