@@ -22,7 +22,8 @@ def _nap(seconds: float) -> int:
 @contextlib.contextmanager
 def running(engine: str) -> Iterator[str]:
     """An engine with two workers on this host; yields its address, stops it at the end."""
-    os.environ["PYTHONPATH"] = str(ROOT)  # the workers import the workloads' functions
+    # The workers import the workloads' functions, and amorsize from this checkout.
+    os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{ROOT / 'adapters'}"
     with contextlib.ExitStack() as stack:
         if engine == "dask":
             from distributed import LocalCluster

@@ -145,7 +145,8 @@ class Lab:
 
     def environment(self) -> dict[str, str]:
         """Environment of the measured processes."""
-        found = {**os.environ, "PYTHONPATH": str(ROOT)}
+        # Measures the code of this checkout, wherever amorsize is installed.
+        found = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'adapters'}"}
         # Without compiled modules each process would compile anew what it imports.
         found.pop("PYTHONDONTWRITEBYTECODE", None)
         if self.cache is not None:
