@@ -20,15 +20,19 @@ in a module named by an entry point of the group ``amorsize``. Prove it with
 from __future__ import annotations
 
 import concurrent.futures
+import math
+import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Executor, Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from amorsize.costs import BackendCosts, declared, fallback
 from amorsize.errors import (
+    AmorsizeError,
     BackendUnavailable,
     InvalidArgument,
     TranslationUnsupported,
@@ -51,6 +55,9 @@ if TYPE_CHECKING:
 
 CONTRACT_VERSION = 1
 """Version of this contract; a backend that states another one is refused when it is loaded."""
+
+_LOOK_S = 1.0
+"""Seconds without news after which a session looks whether its engine is still there."""
 
 
 class Traits(NamedTuple):
@@ -200,6 +207,68 @@ class Session(ABC):
         """
 
 
+class RelaySession(Session):
+    """For engines that end their tasks in threads of their own, and that may vanish while they
+    do: keeps a future for each chunk, and never waits for what cannot come any more.
+
+    Subclasses :meth:`track` the engine's own handle of a chunk and :meth:`settle` its future.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.handles: dict[Future[Any], Any] = {}
+        """The engine's handles of the chunks in flight."""
+
+    def track(self, handle: Any) -> Future[Any]:
+        """A future for a chunk in flight."""
+        future: Future[Any] = Future()
+        self.handles[future] = handle
+        future.add_done_callback(self._drop_if_cancelled)
+        return future
+
+    def settle(
+        self, future: Future[Any], *, outcome: Any = None, error: BaseException | None = None
+    ) -> None:
+        """End a chunk's future, from any thread; only the first call counts. Errors of items are
+        part of an outcome: any other than amorsize's own becomes ``BackendUnavailable``.
+        """
+        if self.handles.pop(future, None) is None or not future.set_running_or_notify_cancel():
+            return
+        if error is None:
+            future.set_result(outcome)
+        elif isinstance(error, AmorsizeError):
+            future.set_exception(error)
+        else:
+            reason = f"a task failed: {type(error).__name__}: {error}"
+            remedy = "amorsize, in this version, must be importable by every worker"
+            unavailable = BackendUnavailable(self._name, reason, remedy)
+            unavailable.__cause__ = error
+            future.set_exception(unavailable)
+
+    def _drop_if_cancelled(self, future: Future[Any]) -> None:
+        if future.cancelled() and (handle := self.handles.get(future)) is not None:
+            self.drop(handle)
+
+    def drop(self, handle: Any) -> None:
+        """Nobody waits for this chunk any more: the engine may forget it."""
+
+    def vanished(self) -> BackendUnavailable | None:
+        """Why the engine can do no more, ``None`` while it can. Asked each second without news."""
+        return None
+
+    def wait(self, futures: Collection[Future[Any]], timeout_s: float | None) -> set[Future[Any]]:
+        """Block until a chunk ends, the time is over, or the engine has vanished."""
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left = max(0.0, min(_LOOK_S, deadline - time.monotonic()))
+            done = super().wait(futures, left)
+            if done or time.monotonic() >= deadline:
+                return done
+            if gone := self.vanished():
+                for future in list(self.handles):
+                    self.settle(future, error=gone)
+
+
 class Backend(ABC):
     """An engine as the planner and the runner see it."""
 
@@ -270,6 +339,18 @@ class Backend(ABC):
 
     def __repr__(self) -> str:
         return f"<backend {self.name}>"
+
+
+@contextmanager
+def unchanged_environment() -> Iterator[None]:
+    """Put ``os.environ`` back at the end: engines leave the settings of their workers in it."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def process_pool_fallback() -> BackendCosts:
@@ -398,6 +479,7 @@ __all__ = [
     "Outcome",
     "Packed",
     "PackedOutcome",
+    "RelaySession",
     "Session",
     "Span",
     "Traits",
@@ -410,4 +492,5 @@ __all__ = [
     "run_chunk",
     "run_packed",
     "settle_in",
+    "unchanged_environment",
 ]
