@@ -2,41 +2,61 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Collection, Iterator
+import asyncio
+import uuid
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import distributed
 
-from amorsize.backend import (
-    BackendUnavailable,
-    Chunk,
-    OpenRequest,
-    Session,
-    WorkerLost,
-    run_packed,
-)
+from amorsize import backend as contract
 
 _EMBED_BYTES = 10_000
 """Functions up to this size travel inside each task; larger ones are scattered to the workers
 once. Workers load either just once."""
-_SCATTER_BYTES = 1_000_000
-"""Inputs above this size go to a worker directly instead of through the scheduler."""
-_POLL_S = 1.0
-LOSSES: tuple[type[BaseException], ...] = (
-    distributed.KilledWorker,
-    distributed.CancelledError,
-    distributed.comm.CommClosedError,
-    # of releases that tell tasks without a worker apart
-    getattr(distributed.scheduler, "NoWorkerError", distributed.KilledWorker),
-)
-"""Errors that mean that a chunk's worker, or its data on it, vanished."""
+_SCATTER_BYTES = 8_000_000
+"""Inputs above this size are scattered: Dask warns of large tasks from 10 MB. Below it, inputs
+inside the task are as fast, go to whichever worker is free, and are not lost with a worker."""
+_CLIENT_INTERVAL_S = 0.001
+"""Seconds between two messages of a client of our own, instead of Dask's 0.01: these are a
+third of the round trip of a chunk."""
+_MOMENT_S = 0.02
+"""Seconds between two looks at whether a chunk may go; and after a worker's death, until all its
+tasks are known, which are told at once."""
+_RESENDS = 3
+"""Times a chunk that was lost without its fault is sent again."""
+_CAREFUL = 100
+"""Chunks after a worker's death that are sent at most one a worker."""
 
 
-class DaskSession(Session):
+class OneDeath(distributed.SchedulerPlugin):  # type: ignore[misc]
+    """Has the scheduler give up tasks of one group at the first death of their worker, whatever
+    its ``allowed-failures``: it would give an item that kills workers three more of them.
+    """
+
+    def __init__(self, group: str) -> None:
+        self.name = self._group = group
+
+    def update_graph(self, scheduler: Any, *, tasks: list[Any], **_: Any) -> None:
+        """Called in the scheduler for each graph; ours have a single task."""
+        if len(tasks) == 1 and tasks[0][0] == self._group:
+            scheduler.tasks[tasks[0]].suspicious = scheduler.allowed_failures
+
+
+@dataclass(eq=False)
+class _Flight:
+    """A chunk on its way: its inputs, where they are in the data, and Dask's future."""
+
+    packed: contract.Packed
+    rest: tuple[Any, ...]
+    task: Any = None
+    resends: int = 0
+
+
+class DaskSession(contract.RelaySession):
     """Chunks as impure tasks of a client, without retries of Dask's own.
 
     Args:
@@ -44,146 +64,143 @@ class DaskSession(Session):
         request: what to run.
     """
 
-    def __init__(self, client: Any, request: OpenRequest) -> None:
-        self._request = request
-        self._shipped: Any = None
-        self._flying: dict[Future[Any], Any] = {}
-        wait_s = float(request.options.get("wait_s", 30))
+    def __init__(self, client: Any, request: contract.OpenRequest) -> None:
+        super().__init__("dask")
+        self._function: Any = request.payload  # its error comes before a start of seconds
+        self._payload = request.payload
+        self._group = f"amorsize-{uuid.uuid4().hex}"
+        self._careful, self._one_goes = 0, asyncio.Lock()
+        self._dead: dict[str, set[_Flight]] = {}
         with ExitStack() as stack:
-            self._client = stack.enter_context(_cluster(client, request))
-            self.workers = _wait_for_workers(self._client, wait_s)
-            stack.enter_context(_outside_the_workers_slots())
+            with suppress(ValueError, KeyError, AttributeError):  # not inside a task
+                distributed.get_worker()
+                client = client or distributed.get_client()
+                distributed.secede()  # gives up its slot, which the tasks it waits for may need
+                stack.callback(distributed.rejoin)
+            if client is None:
+                client = stack.enter_context(_local_cluster(request))
+            self._client = client
+            self.workers = _wait_for_workers(client, float(request.options.get("wait_s", 30)))
+            if self._payload.nbytes > _EMBED_BYTES:
+                self._function = client.scatter(self._payload, broadcast=True, hash=False)
+            with suppress(Exception):  # a scheduler without amorsize keeps its own rule
+                client.register_plugin(OneDeath(self._group))
+                stack.callback(client.unregister_scheduler_plugin, self._group)
             self._stack = stack.pop_all()
 
-    def submit(self, chunk: Chunk) -> Future[Any]:
-        """Submit the chunk as a task; its outcome is fetched in the client's event loop."""
-        packed: Any = chunk.pack()
-        if packed.nbytes > _SCATTER_BYTES:
-            packed = self._client.scatter(packed, hash=False)
-        task = self._client.submit(
-            run_packed,
-            self._function(),
-            packed,
-            chunk.spans,
-            chunk.stop_on_error,
-            pure=False,
-            retries=0,
-        )
-        outer: Future[Any] = Future()
-        self._flying[outer] = task
-        self._client.loop.add_callback(self._relay, task, outer)
-        return outer
+    def submit(self, chunk: contract.Chunk) -> Future[Any]:
+        """Hand the chunk to the client's event loop, which sees it through to its end."""
+        flight = _Flight(chunk.pack(), (chunk.spans, chunk.stop_on_error))
+        if gone := self.vanished():
+            raise gone
+        future = self.track(flight)
+        self._client.loop.add_callback(self._fly, future, flight)
+        return future
 
-    async def _relay(self, task: Any, outer: Future[Any]) -> None:
-        """Pass a task's end on, however it ends. Dask's own executor does not when a worker
-        dies between finishing a task and handing over its result.
+    async def _fly(self, future: Future[Any], flight: _Flight) -> None:
+        """Send the chunk, fetch its outcome; send it again if it was lost without its fault."""
+        while future in self.handles:
+            flight.task = None
+            try:
+                self.settle(future, outcome=await self._round_trip(flight))
+            except distributed.KilledWorker as killed:
+                if await self._is_suspect(flight, killed.last_worker):
+                    self.settle(future, error=contract.WorkerLost("its Dask worker died"))
+            except (distributed.CancelledError, distributed.comm.CommClosedError) as error:
+                flight.resends += 1
+                if gone := self.vanished():
+                    self.settle(future, error=gone)
+                elif flight.resends > _RESENDS:
+                    self.settle(future, error=contract.WorkerLost(str(error)))
+            except BaseException as error:
+                self.settle(future, error=error)
+
+    async def _round_trip(self, flight: _Flight) -> Any:
+        """Submit the chunk as a task and wait for its outcome. Names of one group keep what is
+        not yet due in the scheduler's own queue, open to all workers.
         """
-        try:
-            (outcome,) = await self._client.gather([task], asynchronous=True)
-        except BaseException as error:
-            loss = WorkerLost(f"{type(error).__name__}: {error}")
-            self._settle(outer, error=loss if isinstance(error, LOSSES) else error)
-        else:
-            self._settle(outer, outcome=outcome)
+        packed, client = flight.packed, self._client
+        how = {"hash": False, "asynchronous": True}
+        if packed.nbytes > _SCATTER_BYTES:
+            packed = await client.scatter(packed, **how)
+        if getattr(self._function, "status", "finished") != "finished":  # lost with its workers
+            self._function = await client.scatter(self._payload, broadcast=True, **how)
+        if self._careful:
+            async with self._one_goes:
+                while len(await client.nthreads(asynchronous=True)) <= len(self._tasks()):
+                    await asyncio.sleep(_MOMENT_S)
+        call = (contract.run_packed, self._function, packed, *flight.rest)
+        flight.task = client.submit(*call, key=(self._group, uuid.uuid4().hex), pure=False)
+        (outcome,) = await client.gather([flight.task], asynchronous=True)
+        self._careful = max(0, self._careful - 1)
+        return outcome
 
-    def _settle(
-        self, outer: Future[Any], *, outcome: Any = None, error: BaseException | None = None
-    ) -> None:
-        if self._flying.pop(outer, None) is None or not outer.set_running_or_notify_cancel():
-            return
-        if error is None:
-            outer.set_result(outcome)
-        else:
-            outer.set_exception(error)
+    async def _is_suspect(self, flight: _Flight, worker: Any) -> bool:
+        """Whether the chunk is known to have run when its worker died.
 
-    def wait(self, futures: Collection[Future[Any]], timeout_s: float | None) -> set[Future[Any]]:
-        """As usual, but a client that is gone ends the waiting: its tasks are lost."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            left = _POLL_S if deadline is None else min(_POLL_S, deadline - time.monotonic())
-            done = super().wait(futures, max(0.0, left))
-            if done or (deadline is not None and time.monotonic() >= deadline):
-                return done
-            if self._client.status in ("closing", "closed"):
-                for future in list(self._flying):
-                    self._settle(future, error=WorkerLost("the client was closed"))
+        A worker has more than the chunk that runs: those that wait there, and one that has just
+        ended, which the worker had no time to tell. So a chunk is held guilty only if it was
+        alone. Others are sent again, and for a while no worker has more than one.
+        """
+        (siblings := self._dead.setdefault(worker.server_id, set())).add(flight)
+        self._careful = _CAREFUL
+        await asyncio.sleep(_MOMENT_S)
+        flight.resends += len(siblings) > 1
+        return len(siblings) == 1 or flight.resends > _RESENDS
+
+    def vanished(self) -> contract.BackendUnavailable | None:
+        """Whether the client is still connected."""
+        if (status := self._client.status) == "running":
+            return None
+        reason = f"the client has no connection to its scheduler (status {status})"
+        return contract.BackendUnavailable("dask", reason, "connect a new Client and run again")
+
+    def _tasks(self) -> list[Any]:
+        return [flight.task for flight in list(self.handles.values()) if flight.task is not None]
+
+    def drop(self, handle: _Flight) -> None:
+        """A chunk that nobody waits for any more does not start."""
+        if handle.task is not None and not self.vanished():
+            self._client.cancel([handle.task])
 
     def close(self, *, cancel: bool) -> None:
-        """Cancel what is not finished; end the cluster if it was started here. Items that run
-        finish in their workers: Dask cannot interrupt them.
+        """Cancel what is not finished; end the cluster if it was started here. On a cluster of
+        yours, items that run finish in their workers: Dask cannot interrupt them.
         """
-        tasks, self._flying = list(self._flying.values()), {}
-        if tasks and self._client.status == "running":
+        tasks, self.handles, self._function = self._tasks(), {}, None
+        with suppress(Exception):  # the scheduler may be gone
             self._client.cancel(tasks)
-        self._shipped = None
-        self._stack.close()
-
-    def _function(self) -> Any:
-        """The function, or a handle to its copies on the workers. A handle whose copies died
-        with their workers is made anew.
-        """
-        if self._request.payload.nbytes <= _EMBED_BYTES:
-            return self._request.payload
-        if self._shipped is None or self._shipped.status != "finished":
-            self._shipped = self._client.scatter(self._request.payload, broadcast=True, hash=False)
-        return self._shipped
+        with suppress(OSError):
+            self._stack.close()
 
 
 @contextmanager
-def _cluster(client: Any, request: OpenRequest) -> Iterator[Any]:
-    """The client given, or one of a local cluster that ends with the block."""
-    if client is not None:
-        yield client
-        return
+def _local_cluster(request: contract.OpenRequest) -> Iterator[Any]:
+    """A client of processes of this host, reachable from this host only, without a dashboard."""
     threads = int(request.options.get("threads_per_worker", 1))
-    environment = dict(os.environ)  # a nanny leaves its workers' limits in the caller's
-    cluster = distributed.LocalCluster(
-        n_workers=request.workers,
-        threads_per_worker=threads,
-        dashboard_address=":0",
-        silence_logs=50,
-        # A task that kills its worker is for the runner to judge, which bisects its chunk.
-        scheduler_kwargs={"allowed_failures": 0},
-    )
-    try:
-        with distributed.Client(cluster, set_as_default=False) as own:
-            yield own
-    finally:
-        cluster.close()
-        os.environ.clear()
-        os.environ.update(environment)
+    host, http = "127.0.0.1", {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    with ExitStack() as stack:
+        stack.enter_context(contract.unchanged_environment())
+        try:
+            cluster = distributed.LocalCluster(
+                None, request.workers, threads, host=host, silence_logs=50, scheduler_kwargs=http
+            )
+            stack.enter_context(cluster)
+            client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
+        except Exception as error:
+            remedy = "in a script, start it below if __name__ == '__main__':, or pass a Client"
+            reason = f"no local cluster: {error}"
+            raise contract.BackendUnavailable("dask", reason, remedy) from error
+        client.scheduler_comm.interval = _CLIENT_INTERVAL_S
+        yield client
 
 
 def _wait_for_workers(client: Any, timeout_s: float) -> int:
     """Number of worker threads, as soon as there are any."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        workers = client.scheduler_info(n_workers=-1)["workers"].values()
-        threads = sum(worker["nthreads"] for worker in workers)
-        if threads:
-            return int(threads)
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise BackendUnavailable(
-                "dask",
-                f"no worker joined the cluster within {timeout_s:.0f} s",
-                "start workers, or wait longer with options={'wait_s': ...}",
-            )
-        with suppress(TimeoutError, distributed.TimeoutError):
-            client.wait_for_workers(1, timeout=min(left, _POLL_S))
-
-
-@contextmanager
-def _outside_the_workers_slots() -> Iterator[None]:
-    """Inside a task of the cluster, give up its slot while waiting for tasks of one's own: with
-    one thread a worker they would otherwise wait for each other for ever.
-    """
     try:
-        distributed.secede()
-    except (ValueError, KeyError, AttributeError):  # not inside a task
-        yield
-        return
-    try:
-        yield
-    finally:
-        distributed.rejoin()
+        client.wait_for_workers(1, timeout=timeout_s)
+        return sum(client.nthreads().values())
+    except Exception as error:
+        reason = f"no worker joined the cluster within {timeout_s:g} s ({error})"
+        remedy = "start workers, or wait longer with options={'wait_s': ...}"
+        raise contract.BackendUnavailable("dask", reason, remedy) from error
