@@ -66,8 +66,7 @@ class DaskSession(contract.RelaySession):
 
     def __init__(self, client: Any, request: contract.OpenRequest) -> None:
         super().__init__("dask")
-        self._function: Any = request.payload  # its error comes before a start of seconds
-        self._payload = request.payload
+        self._payload = self._function = request.payload  # its error comes before a long start
         self._group = f"amorsize-{uuid.uuid4().hex}"
         self._careful, self._one_goes = 0, asyncio.Lock()
         self._dead: dict[str, set[_Flight]] = {}
@@ -77,15 +76,14 @@ class DaskSession(contract.RelaySession):
                 client = client or distributed.get_client()
                 distributed.secede()  # gives up its slot, which the tasks it waits for may need
                 stack.callback(distributed.rejoin)
-            if client is None:
-                client = stack.enter_context(_local_cluster(request))
-            self._client = client
+            self._client = client = client or stack.enter_context(_local_cluster(request))
             self.workers = _wait_for_workers(client, float(request.options.get("wait_s", 30)))
             if self._payload.nbytes > _EMBED_BYTES:
                 self._function = client.scatter(self._payload, broadcast=True, hash=False)
             with suppress(Exception):  # a scheduler without amorsize keeps its own rule
                 client.register_plugin(OneDeath(self._group))
-                stack.callback(client.unregister_scheduler_plugin, self._group)
+                leave = client.unregister_scheduler_plugin
+                stack.callback(lambda: self.vanished() or leave(self._group))
             self._stack = stack.pop_all()
 
     def submit(self, chunk: contract.Chunk) -> Future[Any]:
@@ -167,10 +165,9 @@ class DaskSession(contract.RelaySession):
         """Cancel what is not finished; end the cluster if it was started here. On a cluster of
         yours, items that run finish in their workers: Dask cannot interrupt them.
         """
-        tasks, self.handles, self._function = self._tasks(), {}, None
-        with suppress(Exception):  # the scheduler may be gone
-            self._client.cancel(tasks)
-        with suppress(OSError):
+        self._stack.callback(self._client.cancel, self._tasks())
+        self.handles, self._function = {}, self._payload
+        with suppress(Exception):  # the scheduler may be gone; each step is tried
             self._stack.close()
 
 
@@ -186,13 +183,18 @@ def _local_cluster(request: contract.OpenRequest) -> Iterator[Any]:
                 None, request.workers, threads, host=host, silence_logs=50, scheduler_kwargs=http
             )
             stack.enter_context(cluster)
+            stack.callback(cluster.sync, _stop_workers, cluster)
             client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
         except Exception as error:
             remedy = "in a script, start it below if __name__ == '__main__':, or pass a Client"
-            reason = f"no local cluster: {error}"
-            raise contract.BackendUnavailable("dask", reason, remedy) from error
+            raise contract.BackendUnavailable("dask", f"no cluster: {error}", remedy) from error
         client.scheduler_comm.interval = _CLIENT_INTERVAL_S
         yield client
+
+
+async def _stop_workers(cluster: Any) -> None:
+    """End the workers although they may be busy; Dask alone waits for them four seconds."""
+    await asyncio.gather(*(nanny.kill(timeout=0.5) for nanny in cluster.workers.values()))
 
 
 def _wait_for_workers(client: Any, timeout_s: float) -> int:
