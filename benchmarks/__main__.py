@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 
+from benchmarks.harness import end_cleanly
+
 COMMANDS = {
     "local": "benchmarks.suite",
     "clusters": "benchmarks.clusters",
@@ -21,6 +23,7 @@ def main() -> None:
         name = sys.argv.pop(1)
     if name not in COMMANDS:
         raise SystemExit(f"no benchmark {name!r}; there are {', '.join(COMMANDS)}")
+    end_cleanly()
     importlib.import_module(COMMANDS[name]).main()
 
 

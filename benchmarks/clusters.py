@@ -24,6 +24,7 @@ from benchmarks.suite import (
     arguments,
     chosen,
     compare,
+    place,
     save,
     take_turns,
 )
@@ -146,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     told = "\n\n".join(parts)
     print(told)
     if not options.no_save:
-        print(f"\nwritten: {save('clusters', told, found)}.json", file=sys.stderr)
+        print(f"\nwritten: {save(place('clusters'), told, found)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

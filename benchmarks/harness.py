@@ -25,6 +25,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 FOREIGN_LIMIT = 0.08
 """Cores of foreign load above which a run is repeated."""
 ATTEMPTS = 3
+PATIENCE_S, ALL_PATIENCE_S = 5.0, 300.0
+"""Longest waits for a quiet machine: before one run, and in a whole suite."""
 
 
 @dataclass
@@ -102,15 +104,18 @@ class Lab:
     """Processes whose descendants belong to those clusters."""
     gate: bool = True
     """Whether to wait for a quiet machine and to repeat disturbed runs."""
+    waited_s: float = 0.0
+    """Seconds spent waiting so far."""
 
-    def run(self, cell: Cell, *, calls: int = 1, timeout_s: float = 60.0) -> None:
+    def run(
+        self, cell: Cell, *, calls: int = 1, timeout_s: float = 60.0, attempts: int = ATTEMPTS
+    ) -> None:
         """Add one run to a cell, repeating it while other processes disturb it."""
         if cell.error:
             return
         tries: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
-        for _ in range(ATTEMPTS if self.gate else 1):
-            if self.gate:
-                wait_for_quiet()
+        for _ in range(attempts if self.gate else 1):
+            self._wait()
             answer = self._fresh(cell, calls, timeout_s)
             first = answer["calls"][0] if answer.get("calls") else answer
             if "error" in first:
@@ -124,6 +129,12 @@ class Lab:
         first, more = min(tries, key=lambda entry: entry[0]["foreign"] or 0.0)
         cell.runs.append(first)
         cell.later += [call["seconds"] for call in more if "seconds" in call]
+
+    def _wait(self) -> None:
+        if self.gate and self.waited_s < ALL_PATIENCE_S:
+            begin = time.monotonic()
+            wait_for_quiet(patience_s=PATIENCE_S)
+            self.waited_s += time.monotonic() - begin
 
     def _fresh(self, cell: Cell, calls: int, timeout_s: float) -> dict[str, Any]:
         asked = {
@@ -199,6 +210,11 @@ def end_group(group: int) -> None:
         except ProcessLookupError:
             return
         time.sleep(0.5)
+
+
+def end_cleanly() -> None:
+    """Make a request to terminate an exception, so that measured processes are ended too."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def warm_costs(lab: Lab, backends: Iterable[str] = ("threads", "multiprocessing")) -> str:

@@ -114,25 +114,36 @@ def compare(outcome: Outcome) -> None:
             cell.runs, cell.error = [], "WRONG RESULTS"
 
 
-def run(names: Sequence[str], lab: Lab, settings: Settings) -> list[Outcome]:
-    """Measure the named workloads, telling each on stderr when it is done."""
+def run(
+    names: Sequence[str], lab: Lab, settings: Settings, keep: Path | None = None
+) -> list[Outcome]:
+    """Measure the named workloads, telling each on stderr when it is done; ``keep`` gets the
+    raw figures of each at once, a line of JSON a workload.
+    """
     outcomes = []
     for name in names:
         begin = time.perf_counter()
         outcome = measure(WORKLOADS[name], lab, settings)
         outcomes.append(outcome)
+        if keep is not None:
+            with keep.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(outcome.to_dict()) + "\n")
         spent = time.perf_counter() - begin
         print(f"{summary.one_line(outcome)}  [{spent:.0f} s]", file=sys.stderr, flush=True)
     return outcomes
 
 
-def save(kind: str, text: str, found: dict[str, Any]) -> Path:
-    """Write raw figures and text; returns the path without its suffix."""
+def place(kind: str) -> Path:
+    """Path without suffix of the files of this run."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    base = RESULTS / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return RESULTS / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def save(base: Path, text: str, found: dict[str, Any]) -> Path:
+    """Write raw figures and text; returns the path of the former."""
     base.with_suffix(".json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     base.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-    return base
+    return base.with_suffix(".json")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -169,13 +180,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         peers=() if options.no_peers else LOCAL_PEERS,
     )
     size = "smoke" if options.smoke else "full"
+    base = None if options.no_save else place("local")
     with tempfile.TemporaryDirectory(prefix="amorsize-bench-") as cache:
         lab = Lab(size, Path(cache), gate=not options.no_gate)
         failed = warm_costs(lab)
         if failed:
             print(f"costs were not measured beforehand: {failed}", file=sys.stderr)
         found: dict[str, Any] = {"machine": machine(), "size": size}
-        outcomes = run(names, lab, settings)
+        outcomes = run(names, lab, settings, base and base.with_suffix(".jsonl"))
         if not options.no_extras:
             found["overhead"] = overhead.survey(lab, settings.repeats)
             found["memory"] = memory.survey(lab)
@@ -183,9 +195,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     found["summary"] = summary.figures(outcomes)
     text = summary.text(outcomes, found)
     print(text)
-    if options.no_save:
+    if base is None:
         return
-    base = save("local", text, found)
+    save(base, text, found)
+    base.with_suffix(".jsonl").unlink()  # all of it is in the JSON now
     if not options.no_plot:
         from benchmarks import plot
 
