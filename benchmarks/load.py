@@ -77,7 +77,7 @@ def machine_busy(seconds: float) -> float | None:
     return None if before is None or after is None else (after - before) / seconds
 
 
-def wait_for_quiet(limit: float = 0.3, patience_s: float) -> bool:
+def wait_for_quiet(patience_s: float, limit: float = 0.3) -> bool:
     """Wait until less than ``limit`` cores are busy; ``False`` if patience ended first."""
     deadline = time.monotonic() + patience_s
     while True:
