@@ -47,6 +47,7 @@ def _call(
     return {
         "seconds": seconds,
         "foreign": watch.foreign_share(),
+        "stolen": watch.stolen_share(),
         "fingerprint": workload.check(results),
         "facts": facts,
     }

@@ -18,7 +18,15 @@ class LoadWatch:
     def __init__(self, companions: Iterable[int] = ()) -> None:
         self._roots = {os.getpid(), *companions}
         self._system, self._own = system_busy_s(), tree_cpu_s(self._roots)
+        self._stolen = stolen_s()
         self._begin = time.perf_counter()
+
+    def stolen_share(self) -> float | None:
+        """Cores that the host of a virtual machine gave to others, on average."""
+        before, after = self._stolen, stolen_s()
+        if before is None or after is None:
+            return None
+        return (after - before) / (time.perf_counter() - self._begin)
 
     def foreign_share(self) -> float | None:
         """Cores that other processes kept busy on average: all but this one, its companions
@@ -34,14 +42,23 @@ class LoadWatch:
 
 
 def system_busy_s() -> float | None:
-    """CPU seconds of the whole machine since its start, ``None`` without /proc."""
+    """CPU seconds of all programs of this machine since its start, ``None`` without /proc."""
+    fields = _machine_ticks()
+    return None if fields is None else (sum(fields[:7]) - fields[3] - fields[4]) / _TICK
+
+
+def stolen_s() -> float | None:
+    """CPU seconds that a virtual machine wanted and its host gave to others."""
+    fields = _machine_ticks()
+    return None if fields is None else fields[7] / _TICK
+
+
+def _machine_ticks() -> list[int] | None:
     try:
         with open("/proc/stat", encoding="ascii") as file:
-            fields = [int(field) for field in file.readline().split()[1:]]
+            return [int(field) for field in file.readline().split()[1:9]]
     except (OSError, ValueError):
         return None
-    idle = fields[3] + fields[4]
-    return (sum(fields[:8]) - idle) / _TICK
 
 
 def tree_cpu_s(roots: set[int]) -> float:

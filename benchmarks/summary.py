@@ -32,6 +32,12 @@ def ratio(outcome: Outcome) -> float | None:
     return outcome.ours.seconds / rival.seconds
 
 
+def least_ratio(outcome: Outcome) -> float | None:
+    """The same by the fastest run of each instead of the median."""
+    rivals = [c.least_s for c in (outcome.loop, *outcome.peers, *outcome.finalists) if c.least_s]
+    return outcome.ours.least_s / min(rivals) if rivals and outcome.ours.least_s else None
+
+
 def one_line(outcome: Outcome) -> str:
     """What a finished workload gave."""
     rival, against = best(outcome), ratio(outcome)
@@ -55,6 +61,9 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
             "geometric_mean": geometric_mean(ratios.values()),
             "worst": ratios[worst] if worst else None,
             "worst_workload": worst,
+            "geometric_mean_of_fastest_runs": geometric_mean(
+                against for outcome in done if (against := least_ratio(outcome))
+            ),
         },
         "against_loop": _against_loop(done),
         "against_peers": {name: _against(done, name) for name in _peer_names(done)},
@@ -148,8 +157,8 @@ def table(outcomes: Sequence[Outcome]) -> str:
     """amorsize against the loop and the best, worst first, losses marked."""
     rows = [
         "| workload | loop s | amorsize s | second call s | first ever s | best s | by | "
-        "amorsize / best | ran on | disturbed |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "amorsize / best | by fastest runs | ran on | disturbed |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for outcome in sorted(outcomes, key=lambda o: -(ratio(o) or 99.0)):
         rows.append(_row(outcome))
@@ -159,7 +168,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
 def _row(outcome: Outcome) -> str:
     rival, against, ours = best(outcome), ratio(outcome), outcome.ours
     if rival is None or against is None:
-        return f"| {outcome.workload} | {ours.error or outcome.loop.error} |" + " |" * 8
+        return f"| {outcome.workload} | {ours.error or outcome.loop.error} |" + " |" * 9
     facts = ours.facts
     mark = " **lost**" if against > LOST else ""
     moved = "; moved" if facts["moves"] else ""
@@ -173,6 +182,7 @@ def _row(outcome: Outcome) -> str:
         _s(rival.seconds),
         rival.label,
         f"{against:.2f}{mark}",
+        f"{least_ratio(outcome) or 0.0:.2f}",
         f"{facts['ran_on']} x {facts['workers']}{moved}",
         str(sum(cell.noisy for cell in outcome.cells())),
     ]
@@ -230,7 +240,8 @@ def _summary_lines(found: dict[str, Any]) -> list[str]:
         rows.append(
             f"- against the best of oracle, peers and loop: geometric mean "
             f"{best_['geometric_mean']:.3f} (to be <= 1.08), worst {best_['worst']:.2f} "
-            f"({best_['worst_workload']}; to be <= 1.25)"
+            f"({best_['worst_workload']}; to be <= 1.25); by the fastest run of each instead of "
+            f"the median {best_['geometric_mean_of_fastest_runs']:.3f}"
         )
     if loop["worst_ratio"]:
         name, value = loop["worst_ratio"]
