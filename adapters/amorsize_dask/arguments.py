@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
-class DaskArguments(Mapping[str, int]):
+class DaskArguments:
     """Numbers for your own Dask code::
 
     arguments = plan.arguments("dask")
@@ -48,8 +48,6 @@ class DaskArguments(Mapping[str, int]):
     def __getitem__(self, key: str) -> int:
         return self.bag()[key]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.bag())
-
-    def __len__(self) -> int:
-        return len(self.bag())
+    def keys(self) -> Iterable[str]:
+        """Names of what ``**arguments`` gives."""
+        return self.bag()

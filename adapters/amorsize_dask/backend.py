@@ -26,8 +26,7 @@ class DaskBackend(contract.Backend):
     name = "dask"
     traits = contract.Traits(remote=True, survives_worker_death=True, rank=3)
     options: Mapping[str, str] = {  # type: ignore[misc]
-        "wait_s": "seconds to wait for the first worker (default 30)",
-        "threads_per_worker": "threads of each worker of a cluster started here (default 1)",
+        "wait_s": "seconds to wait for the first worker, or for one after all died (default 30)"
     }
 
     def __init__(self, client: Any = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -28,6 +29,8 @@ _MOMENT_S = 0.02
 tasks are known, which are told at once."""
 _RESENDS = 3
 """Times a chunk that was lost without its fault is sent again."""
+_SETTLE_S = 0.2
+"""Seconds after which a new worker has settled in."""
 _CAREFUL = 100
 """Chunks after a worker's death that are sent at most one a worker."""
 
@@ -70,6 +73,8 @@ class DaskSession(contract.RelaySession):
         self._group = f"amorsize-{uuid.uuid4().hex}"
         self._careful, self._one_goes = 0, asyncio.Lock()
         self._dead: dict[str, set[_Flight]] = {}
+        self._born: dict[str, float] = {}
+        self._wait_s = float(request.options.get("wait_s", 30))
         with ExitStack() as stack:
             with suppress(ValueError, KeyError, AttributeError):  # not inside a task
                 distributed.get_worker()
@@ -77,7 +82,7 @@ class DaskSession(contract.RelaySession):
                 distributed.secede()  # gives up its slot, which the tasks it waits for may need
                 stack.callback(distributed.rejoin)
             self._client = client = client or stack.enter_context(_local_cluster(request))
-            self.workers = _wait_for_workers(client, float(request.options.get("wait_s", 30)))
+            self.workers = _wait_for_workers(client, self._wait_s)
             if self._payload.nbytes > _EMBED_BYTES:
                 self._function = client.scatter(self._payload, broadcast=True, hash=False)
             with suppress(Exception):  # a scheduler without amorsize keeps its own rule
@@ -125,13 +130,26 @@ class DaskSession(contract.RelaySession):
             self._function = await client.scatter(self._payload, broadcast=True, **how)
         if self._careful:
             async with self._one_goes:
-                while len(await client.nthreads(asynchronous=True)) <= len(self._tasks()):
-                    await asyncio.sleep(_MOMENT_S)
+                await self._turn()
         call = (contract.run_packed, self._function, packed, *flight.rest)
         flight.task = client.submit(*call, key=(self._group, uuid.uuid4().hex), pure=False)
         (outcome,) = await client.gather([flight.task], asynchronous=True)
         self._careful = max(0, self._careful - 1)
         return outcome
+
+    async def _turn(self) -> None:
+        """Wait until there are more workers than chunks out, and none has only just started: a
+        nanny whose worker dies before it has settled in does not replace it.
+        """
+        began = time.monotonic()
+        while True:
+            now, workers = time.monotonic(), await self._client.nthreads(asynchronous=True)
+            born = [self._born.setdefault(worker, now) for worker in workers]
+            if len(born) > len(self._tasks()) and max(born) <= now - _SETTLE_S:
+                return
+            if not born and now > began + self._wait_s:
+                raise contract.BackendUnavailable("dask", "all workers died", "start new ones")
+            await asyncio.sleep(_MOMENT_S)
 
     async def _is_suspect(self, flight: _Flight, worker: Any) -> bool:
         """Whether the chunk is known to have run when its worker died.
@@ -174,13 +192,12 @@ class DaskSession(contract.RelaySession):
 @contextmanager
 def _local_cluster(request: contract.OpenRequest) -> Iterator[Any]:
     """A client of processes of this host, reachable from this host only, without a dashboard."""
-    threads = int(request.options.get("threads_per_worker", 1))
     host, http = "127.0.0.1", {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
     with ExitStack() as stack:
         stack.enter_context(contract.unchanged_environment())
         try:
             cluster = distributed.LocalCluster(
-                None, request.workers, threads, host=host, silence_logs=50, scheduler_kwargs=http
+                None, request.workers, 1, host=host, silence_logs=50, scheduler_kwargs=http
             )
             stack.enter_context(cluster)
             stack.callback(cluster.sync, _stop_workers, cluster)
