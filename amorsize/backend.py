@@ -38,6 +38,7 @@ from amorsize.errors import (
     TranslationUnsupported,
     WorkerLost,
 )
+from amorsize.installed import installed_version, is_installed
 from amorsize.packing import FunctionPayload, Packed, pack_function, pack_items
 from amorsize.source import IndexedSource, Span
 from amorsize.worker import (
@@ -487,6 +488,8 @@ __all__ = [
     "WorkerLost",
     "declared",
     "fallback",
+    "installed_version",
+    "is_installed",
     "process_pool_fallback",
     "rss_bytes",
     "run_chunk",

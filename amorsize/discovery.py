@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from amorsize.hookspecs import ENTRY_POINT_GROUP
-
-_METADATA = (".dist-info", ".egg-info")
+from amorsize.installed import METADATA
 
 
 def wanted_plugins() -> Iterator[tuple[str, set[str]]]:
@@ -53,7 +52,7 @@ def _entry_points() -> Iterator[tuple[str, str]]:
         except OSError:
             continue
         for name in names:
-            if name.endswith(_METADATA):
+            if name.endswith(METADATA):
                 yield from _of_file(os.path.join(directory, name, "entry_points.txt"))
 
 

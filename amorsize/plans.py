@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from amorsize import collect
 from amorsize.backend import Backend
 from amorsize.errors import PlanConsumed
+from amorsize.execution import Execution
 from amorsize.model import Term
 from amorsize.planner import SERIAL, Candidate, Decision, Refusal
 from amorsize.planning import Planning, predictions
@@ -16,7 +18,6 @@ from amorsize.profile import Profile
 from amorsize.source import StreamSource
 
 if TYPE_CHECKING:
-    from amorsize.execution import Execution
     from amorsize.probes import Limits
     from amorsize.report import RunReport
 
@@ -236,8 +237,6 @@ class Plan:
             PlanConsumed: if the data was an iterator and has been used up.
             Exception: what the function raised, with the item's index in its notes.
         """
-        from amorsize import collect
-
         execution = self._execution(backend)
         results = collect.in_one_list(chain(self._planning.sample.results, execution.pieces()))
         self._finish(execution)
@@ -259,8 +258,6 @@ class Plan:
         return self._stream(self._execution(backend), ordered=ordered)
 
     def _stream(self, execution: Execution, *, ordered: bool) -> Iterator[Any]:
-        from amorsize import collect
-
         ready = self._planning.sample.results
         pieces = execution.pieces(lazily=True)
         try:
@@ -285,9 +282,6 @@ class Plan:
         decision, backend = self._decision, self._backend
         if wanted is not None:
             decision, backend = self._planning.on(wanted)
-        # What only runs need is loaded by the first of them: importing amorsize stays cheap.
-        from amorsize.execution import Execution
-
         free = wanted is None and self._planning.automatically
         return Execution(self._planning, decision, backend, free=free)
 

@@ -6,14 +6,14 @@ import math
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.metadata import version
-from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amorsize import backend as contract
 from amorsize.backend import Availability, Capacity, fallback
 from amorsize.probes import Limits
-from amorsize_dask.arguments import DaskArguments
+
+if TYPE_CHECKING:
+    from amorsize_dask.arguments import DaskArguments
 
 
 class DaskBackend(contract.Backend):
@@ -50,7 +50,7 @@ class DaskBackend(contract.Backend):
 
     def availability(self) -> Availability:
         """Installed, and if a client was given, connected."""
-        if sys.modules.get("distributed") is None and find_spec("distributed") is None:
+        if not contract.is_installed("distributed"):
             remedy = 'pip install "amorsize[dask]"'
             return Availability(False, "Dask's distributed scheduler is not installed", remedy)
         client = self.client()
@@ -73,7 +73,7 @@ class DaskBackend(contract.Backend):
 
     def configuration(self) -> str:
         """Costs depend on Dask's version, and on the cluster if one is up."""
-        release = version("distributed")
+        release = contract.installed_version("distributed")
         client = self.client()
         if client is None:
             return f"{release}-own"
@@ -99,6 +99,8 @@ class DaskBackend(contract.Backend):
 
     def arguments(self, plan: Any) -> DaskArguments:
         """The numbers for ``dask.bag`` and for batches of your own."""
+        from amorsize_dask.arguments import DaskArguments
+
         size = max(1, plan.fixed_chunk_size)
         partitions = plan.workers if plan.items is None else math.ceil(plan.items / size)
         return DaskArguments(max(1, partitions), size, plan.workers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amorsize.backend import (
     Availability,
@@ -21,7 +21,9 @@ from amorsize.backend import (
 )
 from amorsize.errors import InvalidArgument
 from amorsize.probes import Limits, fork_safety, start_methods
-from amorsize_local.arguments import PoolArguments
+
+if TYPE_CHECKING:
+    from amorsize_local.arguments import PoolArguments
 
 _FALLBACKS = {
     # start-up, each worker, shut-down: of the order seen on small machines (docs/costs.md)
@@ -123,6 +125,8 @@ class ProcessBackend(Backend):
 
     def arguments(self, plan: Any) -> PoolArguments:
         """The numbers for ``multiprocessing.Pool`` and its ``map``."""
+        from amorsize_local.arguments import PoolArguments
+
         return PoolArguments(plan.workers, plan.fixed_chunk_size, start_method=self.start_method)
 
 

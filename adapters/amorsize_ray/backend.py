@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amorsize.backend import (
     Availability,
@@ -18,10 +17,14 @@ from amorsize.backend import (
     Traits,
     declared,
     fallback,
+    installed_version,
+    is_installed,
 )
 from amorsize.errors import InvalidArgument
 from amorsize.probes import Limits
-from amorsize_ray.arguments import RayArguments
+
+if TYPE_CHECKING:
+    from amorsize_ray.arguments import RayArguments
 
 REMEDY = 'pip install "amorsize[ray]"'
 
@@ -57,7 +60,7 @@ class RayBackend(Backend):
 
     def availability(self) -> Availability:
         """Installed, and whether a session is up."""
-        if sys.modules.get("ray") is None and find_spec("ray") is None:
+        if not is_installed("ray"):
             return Availability(False, "Ray is not installed", REMEDY)
         if self.session_is_up():
             return Availability(True, "the session that is up", running=True)
@@ -72,12 +75,7 @@ class RayBackend(Backend):
 
     def configuration(self) -> str:
         """Costs depend on Ray's version, and on the cluster if one is up."""
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            release = version("ray")
-        except PackageNotFoundError:
-            release = "unknown"
+        release = installed_version("ray")
         if not self.session_is_up():
             return f"{release}-own"
         cores = sys.modules["ray"].cluster_resources().get("CPU", 1.0)
@@ -105,6 +103,8 @@ class RayBackend(Backend):
 
     def arguments(self, plan: Any) -> RayArguments:
         """The numbers for remote tasks over batches, and for Ray's pool."""
+        from amorsize_ray.arguments import RayArguments
+
         size = max(1, plan.fixed_chunk_size)
         batches = plan.workers if plan.items is None else math.ceil(plan.items / size)
         return RayArguments(size, max(1, batches), self.num_cpus, 2 * plan.workers, plan.workers)
