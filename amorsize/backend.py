@@ -19,15 +19,12 @@ in a module named by an entry point of the group ``amorsize``. Prove it with
 
 from __future__ import annotations
 
-import concurrent.futures
 import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import Executor, Future
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from amorsize.costs import BackendCosts, declared, fallback
@@ -39,8 +36,9 @@ from amorsize.errors import (
     WorkerLost,
 )
 from amorsize.installed import installed_version, is_installed
-from amorsize.packing import FunctionPayload, Packed, pack_function, pack_items
+from amorsize.packing import FunctionPayload, Packed
 from amorsize.source import IndexedSource, Span
+from amorsize.work import Chunk, OpenRequest
 from amorsize.worker import (
     Outcome,
     PackedOutcome,
@@ -51,6 +49,8 @@ from amorsize.worker import (
 )
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
+
     from amorsize.plans import Plan
     from amorsize.probes import Limits
 
@@ -106,77 +106,6 @@ class Capacity(NamedTuple):
     """More workers than ``workers`` can be started for work that waits (threads, processes)."""
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Some consecutive items for one worker."""
-
-    number: int
-    """Counts the chunks of a run, from 0."""
-    spans: tuple[Span, ...]
-    """Positions of the items in the data: usually one span, more around sampled items."""
-    items: list[Any] | None = None
-    """The items, or ``None`` where the worker reads them from ``OpenRequest.source``."""
-    expected_s: float = 0.0
-    """Predicted seconds of work, for an engine that queues short chunks ahead."""
-    stop_on_error: bool = True
-    """Whether the chunk ends at its first failing item."""
-
-    @property
-    def count(self) -> int:
-        """Number of items."""
-        return sum(stop - start for start, stop in self.spans)
-
-    @property
-    def first_index(self) -> int:
-        """Position of the first item in the data."""
-        return self.spans[0][0]
-
-    def indices(self) -> Iterator[int]:
-        """Positions of the items in the data, in order."""
-        for start, stop in self.spans:
-            yield from range(start, stop)
-
-    def pack(self) -> Packed:
-        """The items, pickled. Raises ``UnpicklableItem`` naming the one that cannot be."""
-        return pack_items(self.items or [], self.indices())
-
-
-@dataclass(eq=False, repr=False)
-class OpenRequest:
-    """What a session needs to know when it opens."""
-
-    function: Callable[[Any], Any]
-    """The user's function."""
-    workers: int
-    """How many workers the plan wants; never more than there are items."""
-    source: IndexedSource | None = None
-    """The data, for engines that share or inherit memory; ``None`` if items travel in chunks."""
-    cores_per_worker: float = 1.0
-    """Share of the cores that each worker has, for libraries with threads of their own."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Backend-specific options, already checked against ``Backend.options``."""
-    _payload: FunctionPayload | None = None
-
-    @property
-    def payload(self) -> FunctionPayload:
-        """The function, pickled once on first use.
-
-        Raises:
-            UnpicklableFunction: if it cannot be pickled.
-        """
-        if self._payload is None:
-            self._payload = pack_function(self.function)
-        return self._payload
-
-    def items_of(self, chunk: Chunk) -> list[Any]:
-        """A chunk's items, for engines that share memory with the caller."""
-        if chunk.items is not None:
-            return chunk.items
-        if self.source is None:
-            raise ValueError("the chunk carries no items and the request no source")
-        return self.source.spans(chunk.spans)
-
-
 class Session(ABC):
     """A running engine with the user's function on it, for one run.
 
@@ -197,9 +126,9 @@ class Session(ABC):
         """Block until at least one of ``futures`` is done or ``timeout_s`` seconds have passed;
         returns those that are done.
         """
-        return concurrent.futures.wait(
-            futures, timeout_s, return_when=concurrent.futures.FIRST_COMPLETED
-        ).done
+        from concurrent.futures import FIRST_COMPLETED, wait
+
+        return wait(futures, timeout_s, return_when=FIRST_COMPLETED).done
 
     @abstractmethod
     def close(self, *, cancel: bool) -> None:
@@ -222,6 +151,8 @@ class RelaySession(Session):
 
     def track(self, handle: Any) -> Future[Any]:
         """A future for a chunk in flight."""
+        from concurrent.futures import Future
+
         future: Future[Any] = Future()
         self.handles[future] = handle
         future.add_done_callback(self._drop_if_cancelled)
@@ -415,6 +346,8 @@ class ExecutorSession(Session):
 
     def submit(self, chunk: Chunk) -> Future[Any]:
         """Submit to the executor; its broken-pool errors become ``WorkerLost``."""
+        from concurrent.futures import Future
+
         outer: Future[Any] = Future()
         try:
             inner = self._submit(chunk)
@@ -450,7 +383,9 @@ class ExecutorSession(Session):
 
     def is_loss(self, error: BaseException) -> bool:
         """Whether the engine's error means that a chunk's worker vanished."""
-        return isinstance(error, concurrent.futures.BrokenExecutor)
+        from concurrent.futures import BrokenExecutor
+
+        return isinstance(error, BrokenExecutor)
 
     def close(self, *, cancel: bool) -> None:
         """Shut the executor down; with ``cancel``, queued chunks are dropped first."""

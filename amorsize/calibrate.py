@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amorsize.backend import Backend, Chunk, OpenRequest, Session
 from amorsize.costs import BackendCosts, Figure, declared
 from amorsize.source import IndexedSource, source_of
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _TRIPS = 9
 """Round trips of one empty chunk; the median is taken."""

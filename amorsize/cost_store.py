@@ -25,11 +25,14 @@ class CostStoreWarning(UserWarning):
     """Stored costs could not be used or written; they are measured instead."""
 
 
-def cache_directory() -> str:
+def cache_directory(platform: str = sys.platform) -> str:
     """Where costs are kept: ``AMORSIZE_CACHE_DIR`` or the user's cache directory."""
     chosen = os.environ.get("AMORSIZE_CACHE_DIR")
     if chosen:
         return chosen
+    if platform == "linux":  # what platformdirs says there, without its import
+        home = os.environ.get("XDG_CACHE_HOME", "").strip() or os.path.expanduser("~/.cache")
+        return os.path.join(home, "amorsize")
     import platformdirs
 
     return platformdirs.user_cache_dir("amorsize")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, NamedTuple
 
 Origin = Literal["measured", "cached", "observed", "declared", "fallback"]
@@ -45,8 +44,7 @@ def fallback(value: float, note: str = "") -> Figure:
     return Figure(value, "fallback", note=note)
 
 
-@dataclass(frozen=True, slots=True)
-class BackendCosts:
+class BackendCosts(NamedTuple):
     """What one backend costs on this machine (MODEL: h, rho, l, a, b, d, beta)."""
 
     startup_s: Figure
@@ -70,12 +68,12 @@ class BackendCosts:
 
     def figures(self) -> dict[str, Figure]:
         """All figures by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return self._asdict()
 
     def running(self) -> BackendCosts:
         """The same costs with the engine already up: nothing to start, nothing to stop."""
         up = declared(0.0, "already running")
-        return replace(self, startup_s=up, startup_worker_s=up, shutdown_s=up)
+        return self._replace(startup_s=up, startup_worker_s=up, shutdown_s=up)
 
     def with_origin(self, origin: Origin) -> BackendCosts:
         """The same values under another origin, except what is declared or a fallback."""
@@ -84,7 +82,7 @@ class BackendCosts:
             for name, figure in self.figures().items()
             if figure.origin not in ("declared", "fallback")
         }
-        return replace(self, **changed)
+        return self._replace(**changed)
 
     def to_dict(self) -> dict[str, Any]:
         """The costs as plain data."""
@@ -97,7 +95,7 @@ class BackendCosts:
         Raises:
             ValueError: if a figure is missing, not a finite number >= 0, or of no known origin.
         """
-        return cls(**{field.name: _figure(field.name, data) for field in fields(cls)})
+        return cls(**{name: _figure(name, data) for name in cls._fields})
 
 
 def _figure(name: str, data: Mapping[str, Any]) -> Figure:

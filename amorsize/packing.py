@@ -13,7 +13,6 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from amorsize.errors import FunctionNotLoaded, UnpicklableFunction, UnpicklableItem
@@ -24,14 +23,19 @@ _LOADED_LIMIT = 8
 _loaded: OrderedDict[str, Callable[[Any], Any]] = OrderedDict()
 
 
-@dataclass(frozen=True, slots=True)
 class Packed:
-    """A pickled object and its out-of-band buffers."""
+    """A pickled object and its out-of-band buffers. No tuple: engines walk those.
 
-    data: bytes | bytearray
-    """The pickle stream."""
-    buffers: tuple[Any, ...] = ()
-    """Buffers referred to by the stream: ``PickleBuffer`` when made, bytes-like when arrived."""
+    Args:
+        data: the pickle stream.
+        buffers: buffers referred to by the stream: ``PickleBuffer`` when made, bytes-like when
+            arrived.
+    """
+
+    __slots__ = ("buffers", "data")
+
+    def __init__(self, data: bytes | bytearray, buffers: tuple[Any, ...] = ()) -> None:
+        self.data, self.buffers = data, buffers
 
     @property
     def nbytes(self) -> int:
@@ -105,14 +109,18 @@ def pack_items(items: Sequence[Any], indices: Iterable[int]) -> Packed:
         raise UnpicklableItem(next(iter(indices), 0), items, error) from error
 
 
-@dataclass(frozen=True, slots=True)
 class FunctionPayload:
-    """A function ready to travel; loaded once in each process that receives it."""
+    """A function ready to travel; loaded once in each process that receives it.
 
-    digest: str
-    """Identifies the pickle stream."""
-    data: bytes
-    """The pickle stream, by value where the function cannot be imported elsewhere."""
+    Args:
+        digest: identifies the pickle stream.
+        data: the pickle stream, by value where the function cannot be imported elsewhere.
+    """
+
+    __slots__ = ("data", "digest")
+
+    def __init__(self, digest: str, data: bytes) -> None:
+        self.digest, self.data = digest, data
 
     @property
     def nbytes(self) -> int:

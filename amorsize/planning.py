@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from amorsize import pricing
 from amorsize.backend import Backend
 from amorsize.errors import InvalidArgument, UnpicklableFunction, UnpicklableItem, UnpicklableResult
 from amorsize.model import bound
@@ -23,31 +23,30 @@ from amorsize.planner import (
     decide,
     serial_only,
 )
+from amorsize.plugins import registry
+from amorsize.probes import Limits, limits
 from amorsize.profile import Profile
 from amorsize.sampler import Sample, measure_packing
 from amorsize.source import Source, Span
-
-if TYPE_CHECKING:
-    from amorsize.probes import Limits
-
 
 _DISCOVERY_PAYS_S = 0.5
 """Below this many seconds of plain loop it does not pay to look for engines: discovering
 plugins takes a good part of it, and no engine on another host answers much faster."""
 
 
-@dataclass(eq=False, repr=False)
 class Planning:
-    """What planning knows of one function and its data; also plans again for another backend."""
+    """What planning knows of one function and its data; also plans again for another backend.
 
-    function: Callable[[Any], Any]
-    source: Source
-    sample: Sample
-    workers: int | None = None
-    chunk_size: int | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    automatically: bool = True
-    """Whether the backend is amorsize's to choose, also in the middle of a run."""
+    Args:
+        function: the user's function.
+        source: its data.
+        sample: what was measured.
+        workers: exact number of workers, if the caller wants one.
+        chunk_size: exact number of items per chunk, if the caller wants one.
+        options: options of the named backend.
+        automatically: whether the backend is amorsize's to choose, also in the middle of a run.
+    """
+
     limits: Limits | None = None
     """This machine's limits, once they were needed."""
     payload: FunctionPayload | None = None
@@ -55,6 +54,21 @@ class Planning:
     offers: tuple[Offer, ...] = ()
     """The offers of the last decision."""
     _packed: tuple[bool, bool] = (False, False)
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        source: Source,
+        sample: Sample,
+        workers: int | None = None,
+        chunk_size: int | None = None,
+        options: Mapping[str, Any] | None = None,
+        *,
+        automatically: bool = True,
+    ) -> None:
+        self.function, self.source, self.sample = function, source, sample
+        self.workers, self.chunk_size, self.options = workers, chunk_size, options or {}
+        self.automatically = automatically
 
     @property
     def profile(self) -> Profile:
@@ -71,8 +85,6 @@ class Planning:
         reason = self._why_serial()
         if reason:
             return serial_only(self.profile, reason), None
-        from amorsize.plugins import registry
-
         known = registry()
         refused = [Refusal(name, f"plugin failed: {error}") for name, error in known.errors.items()]
         usable = []
@@ -89,15 +101,18 @@ class Planning:
         """The same with another item time and number of items left, as a run has seen them."""
         profile = self.profile
         times = item_s / max(profile.item_s, 1e-12)
-        seen = replace(
-            profile,
+        seen = profile._replace(
             sampled=profile.sampled if remaining is None else (profile.items or 0) - remaining,
             item_s=item_s,
             item_cpu_s=profile.item_cpu_s * times,
             item_sd_s=profile.item_sd_s * times,
             longest_s=max(profile.longest_s, item_s),
         )
-        return replace(self, sample=replace(self.sample, profile=seen))
+        from copy import copy
+
+        again = copy(self)
+        again.sample = self.sample._replace(profile=seen)
+        return again
 
     def on(self, wanted: Any, *, fixed_chunks: bool = False) -> tuple[Decision, Backend]:
         """Plan for one backend: a name, a Backend or a live engine object.
@@ -107,8 +122,6 @@ class Planning:
             BackendUnavailable: if it cannot be used now.
             SerializationError: if function, items or results cannot travel to it.
         """
-        from amorsize.plugins import registry
-
         backend = registry().resolve(wanted).bind(self.options)
         decision = self._decide([backend], [], forced=True, fixed_chunks=fixed_chunks)
         return decision, backend
@@ -145,8 +158,6 @@ class Planning:
         forced: bool,
         fixed_chunks: bool = False,
     ) -> Decision:
-        from amorsize.probes import limits
-
         self.limits = limits()
         self._complete_profile(backends, forced=forced)
         if forced:
@@ -157,8 +168,6 @@ class Planning:
 
     def _offer(self, backend: Backend) -> Offer:
         assert self.limits is not None
-        from amorsize import pricing
-
         capacity = backend.capacity(self.limits)
         traits = backend.traits
         costs = pricing.price(backend, workers=capacity.workers, worth_s=self.profile.serial_s)
@@ -192,7 +201,7 @@ class Planning:
         self._packed = (inputs, True)
 
     def _refine(self, **facts: Any) -> None:
-        self.sample.profile = replace(self.profile, **facts)
+        self.sample = self.sample._replace(profile=self.profile._replace(**facts))
 
     def _check_travel(self, backend: Backend) -> None:
         traits, profile = backend.traits, self.profile
@@ -242,8 +251,6 @@ def predictions(
 
 def _remote_engine_is_up() -> bool:
     """Whether a backend with cores of other hosts is ready: this host's do not bound it."""
-    from amorsize.plugins import registry
-
     return any(
         backend.traits.remote and backend.availability().running
         for backend in registry().backends.values()

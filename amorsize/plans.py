@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,6 @@ from amorsize.source import StreamSource
 if TYPE_CHECKING:
     from amorsize.probes import Limits
     from amorsize.report import RunReport
-
-log = logging.getLogger("amorsize")
 
 
 class Plan:
@@ -288,4 +286,5 @@ class Plan:
     def _finish(self, execution: Execution) -> None:
         self.report = execution.report
         execution.learn()
-        log.info("%s", execution.report.summary())
+        if (logging := sys.modules.get("logging")) is not None:  # else nobody can be listening
+            logging.getLogger("amorsize").info("%s", execution.report.summary())

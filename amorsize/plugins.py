@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
 from typing import Any
 
 import pluggy
@@ -17,17 +16,19 @@ _lock = threading.RLock()
 _registry: Registry | None = None
 
 
-@dataclass(eq=False, repr=False)
 class Registry:
     """The backends of all loaded plugins and the reasons why others are missing."""
 
-    manager: pluggy.PluginManager
-    backends: dict[str, Backend] = field(default_factory=dict)
+    backends: dict[str, Backend]
     """Backends by name."""
-    origins: dict[str, str] = field(default_factory=dict)
+    origins: dict[str, str]
     """Plugin that each backend comes from."""
-    errors: dict[str, Exception] = field(default_factory=dict)
+    errors: dict[str, Exception]
     """Plugins that could not be loaded, with the reason."""
+
+    def __init__(self, manager: pluggy.PluginManager) -> None:
+        self.manager = manager
+        self.backends, self.origins, self.errors = {}, {}, {}
 
     def get(self, name: str) -> Backend:
         """The backend of this name, usable or not.

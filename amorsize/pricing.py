@@ -5,7 +5,6 @@ or the documented fallback. Nothing is measured that costs more than it can gain
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 
 from amorsize import cost_store
 from amorsize.backend import Backend
@@ -64,8 +63,7 @@ def observe(backend: Backend, *, workers: int, startup_s: float, shutdown_s: flo
         if costs.startup_s.origin == "fallback":
             each = costs.startup_worker_s.value
             fixed = max(0.0, startup_s - workers * each)
-            _known[key] = replace(
-                costs,
+            _known[key] = costs._replace(
                 startup_s=Figure(fixed, "observed"),
                 shutdown_s=Figure(shutdown_s, "observed"),
             )
@@ -108,7 +106,7 @@ def _failed(costs: BackendCosts, reason: str) -> BackendCosts:
         for name, figure in costs.figures().items()
         if figure.origin == "fallback"
     }
-    return replace(costs, **changed)
+    return costs._replace(**changed)
 
 
 def _as_it_is(costs: BackendCosts, *, running: bool) -> BackendCosts:

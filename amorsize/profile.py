@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 
@@ -25,8 +24,7 @@ class Packing(NamedTuple):
 UNMEASURED = Packing()
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(NamedTuple):
     """The measured workload."""
 
     items: int | None
@@ -87,5 +85,4 @@ class Profile:
 
     def to_dict(self) -> dict[str, Any]:
         """The profile as plain data."""
-        data = asdict(self)
-        return data | {"inputs": self.inputs._asdict(), "outputs": self.outputs._asdict()}
+        return self._asdict() | {"inputs": self.inputs._asdict(), "outputs": self.outputs._asdict()}

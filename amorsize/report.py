@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from amorsize import model
@@ -44,7 +43,6 @@ class ChunkRecord(NamedTuple):
     """What the worker measured."""
 
 
-@dataclass(eq=False, repr=False)
 class RunReport:
     """A finished run: predicted against actual, term by term."""
 
@@ -78,14 +76,18 @@ class RunReport:
     """Workers that vanished during the run."""
     rerun_items: int = 0
     """Items that may have run more than once because their worker vanished."""
-    moves: list[str] = field(default_factory=list)
+    moves: list[str]
     """Changes of backend during the run, each with its reason."""
-    prediction: Prediction | None = None
+    prediction: Prediction | None
     """The prediction with its terms."""
     chunk_count: int = 0
     """Number of chunks that ran."""
-    chunks: deque[ChunkRecord] = field(default_factory=lambda: deque(maxlen=RECORDS_KEPT))
+    chunks: deque[ChunkRecord]
     """The last chunks, in order of completion."""
+
+    def __init__(self, backend: str, workers: int, prediction: Prediction | None = None) -> None:
+        self.backend, self.workers, self.prediction = backend, workers, prediction
+        self.moves, self.chunks = [], deque(maxlen=RECORDS_KEPT)
 
     @property
     def ratio(self) -> float | None:

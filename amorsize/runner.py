@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amorsize.backend import Backend, Chunk, OpenRequest, Session
 from amorsize.errors import WorkerDied, WorkerLost
@@ -15,6 +13,9 @@ from amorsize.feed import Feed
 from amorsize.loop import annotate
 from amorsize.report import RunReport
 from amorsize.worker import Outcome
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Piece = tuple[int, list[Any]]
 """Index of the first item, and the results of consecutive items."""
@@ -31,7 +32,6 @@ AFTER_ALL = 1 << 62
 """Index of an error of the data itself: any item before it that fails comes first."""
 
 
-@dataclass(eq=False, repr=False)
 class FirstFailure:
     """Error state of a run: the lowest index that failed, as the plain loop would meet it."""
 
@@ -44,32 +44,42 @@ class FirstFailure:
             self.index, self.error = index, error
 
 
-@dataclass(eq=False, repr=False)
 class Run:
     """One execution of a plan on a backend. ``pieces`` may be iterated once.
 
     An error never leaves ``pieces`` as an exception (a user's ``StopIteration`` would not
     survive a generator): it is in ``failure`` once the pieces end.
+
+    Args:
+        backend: where to run.
+        request: what its session needs to know.
+        feed: what is left to run.
+        report: takes the measurements.
+        failure: takes the error.
+        held: tells how many pieces the consumer has not passed on; bounds what is in flight.
     """
 
-    backend: Backend
-    request: OpenRequest
-    feed: Feed
-    report: RunReport
     latency_s: float = 0.0
     """Round trip of a chunk, which decides how many are queued ahead."""
-    failure: FirstFailure = field(default_factory=FirstFailure)
-    held: Callable[[], int] = lambda: 0
-    """Number of pieces the consumer has not passed on; bounds what is in flight."""
     may_give_up: bool = False
     """Whether to stop when the workers prove slower than the plain loop."""
     gave_up: bool = False
     """Whether the run ended for that reason, with items left."""
-    _flying: dict[Future[Any], Chunk] = field(default_factory=dict)
-    _deaths: dict[int, int] = field(default_factory=dict)
-    _began: float = 0.0
-    _computed_s: float = 0.0
-    _chunk_wall_s: float = 0.0
+
+    def __init__(
+        self,
+        backend: Backend,
+        request: OpenRequest,
+        feed: Feed,
+        report: RunReport,
+        failure: FirstFailure,
+        held: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.backend, self.request, self.feed = backend, request, feed
+        self.report, self.failure, self.held = report, failure, held
+        self._flying: dict[Future[Any], Chunk] = {}
+        self._deaths: dict[int, int] = {}
+        self._began = self._computed_s = self._chunk_wall_s = 0.0
 
     def pieces(self) -> Generator[Piece, None, None]:
         """Results as they arrive, in any order. Closing the iterator cancels the run."""

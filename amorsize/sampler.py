@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from amorsize.loop import run_loop
@@ -35,24 +34,19 @@ _BLOCK_S = 0.0002
 _PACK_BUDGET_S = 0.002
 
 
-@dataclass(eq=False, repr=False)
-class Sample:
+class Sample(NamedTuple):
     """Results of the sampled items, and what was measured."""
 
     profile: Profile
+    """What was measured."""
     results: list[tuple[int, list[Any]]]
     """Blocks of results: index of the first item of the block, and its results. Sorted."""
-    recent_items: list[Any] = field(default_factory=list)
+    recent_items: list[Any]
     """Input items of the last timed block, for measuring what sending them takes."""
     recent_start: int = 0
     """Position of the first of them in the data."""
     failure: tuple[int, BaseException] | None = None
     """Index and exception of the item that ended the sample, if one raised."""
-
-    @property
-    def count(self) -> int:
-        """Items that have a result."""
-        return sum(len(values) for _, values in self.results)
 
 
 class _Block(NamedTuple):
@@ -69,14 +63,14 @@ class _Block(NamedTuple):
         return self.wall_s / len(self.values)
 
 
-@dataclass(eq=False, repr=False)
 class _Recorder:
     """State while sampling."""
 
-    function: Callable[[Any], Any]
-    blocks: list[_Block] = field(default_factory=list)
-    last_items: list[Any] = field(default_factory=list)
-    failure: tuple[int, BaseException] | None = None
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+        self.blocks: list[_Block] = []
+        self.last_items: list[Any] = []
+        self.failure: tuple[int, BaseException] | None = None
 
     def run(self, start: int, items: list[Any]) -> bool:
         """Time one block; ``False`` if an item raised."""

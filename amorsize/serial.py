@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Any
 
 from amorsize.feed import Feed
@@ -24,26 +23,38 @@ SURPRISE = 1.5
 """Items that take this many times the expected seconds make the run think again."""
 
 
-@dataclass(eq=False, repr=False)
 class SerialRun:
     """A stretch of the run in the caller. Ends when nothing is left, when an item raises, when
     ``limit_s`` seconds are over, or when items take much longer than ``item_s`` says.
+
+    Args:
+        function: the user's function.
+        feed: what is left to run.
+        report: takes the measurements.
+        failure: takes the error.
+        item_s: expected seconds per item.
+        lazily: read one item of a stream at a time, so that nothing is read ahead of its use.
+        limit_s: seconds after which to stop, ``None`` for no limit.
+        watch: whether to stop when the expectation proves wrong.
     """
 
-    function: Callable[[Any], Any]
-    feed: Feed
-    report: RunReport
-    failure: FirstFailure
-    item_s: float
-    """Expected seconds per item."""
-    lazily: bool = False
-    """Read one item of a stream at a time, so that nothing is read ahead of its use."""
-    limit_s: float | None = None
-    """Seconds after which to stop, ``None`` for no limit."""
-    watch: bool = True
-    """Whether to stop when the expectation proves wrong."""
     observed_s: float | None = None
     """Seconds per item seen lately, once they proved the expectation wrong."""
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        feed: Feed,
+        report: RunReport,
+        failure: FirstFailure,
+        item_s: float,
+        *,
+        lazily: bool = False,
+        limit_s: float | None = None,
+        watch: bool = True,
+    ) -> None:
+        self.function, self.feed, self.report, self.failure = function, feed, report, failure
+        self.item_s, self.lazily, self.limit_s, self.watch = item_s, lazily, limit_s, watch
 
     def pieces(self) -> Generator[Piece, None, None]:
         """Results in order of the items."""

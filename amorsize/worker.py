@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,34 +46,38 @@ class ChunkTimes(NamedTuple):
     """The process's largest resident size so far, in bytes; 0 where the system does not tell."""
 
 
-@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a chunk."""
+    """What became of a chunk.
 
-    values: list[Any]
-    """Results in order. With ``stop_on_error`` they end before the failing item; otherwise a
-    failing item's place holds ``None``."""
-    failures: tuple[Failure, ...]
-    """Failures in order of position."""
-    times: ChunkTimes
-    """The worker's own measurements."""
-    nbytes: int = 0
-    """Bytes the results took on their way; 0 if they did not travel."""
+    Args:
+        values: results in order. With ``stop_on_error`` they end before the failing item;
+            otherwise a failing item's place holds ``None``.
+        failures: failures in order of position.
+        times: the worker's own measurements.
+        nbytes: bytes the results took on their way; 0 if they did not travel.
+    """
+
+    __slots__ = ("failures", "nbytes", "times", "values")
+
+    def __init__(
+        self, values: list[Any], failures: tuple[Failure, ...], times: ChunkTimes, nbytes: int = 0
+    ) -> None:
+        self.values, self.failures, self.times, self.nbytes = values, failures, times, nbytes
 
     def unpack(self) -> Outcome:
         """The outcome itself: it is in this process already."""
         return self
 
 
-@dataclass(frozen=True, slots=True)
 class PackedOutcome:
     """An :class:`Outcome` on its way between processes. One opaque object per chunk: an engine
     that would walk a list item by item must not see one.
     """
 
-    values: Packed
-    failures: bytes | bytearray
-    times: ChunkTimes
+    __slots__ = ("failures", "times", "values")
+
+    def __init__(self, values: Packed, failures: bytes | bytearray, times: ChunkTimes) -> None:
+        self.values, self.failures, self.times = values, failures, times
 
     def unpack(self) -> Outcome:
         """The outcome, with the user's exceptions rebuilt."""

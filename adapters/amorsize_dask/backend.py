@@ -6,14 +6,12 @@ import math
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from amorsize import backend as contract
 from amorsize.backend import Availability, Capacity, fallback
 from amorsize.probes import Limits
-
-if TYPE_CHECKING:
-    from amorsize_dask.arguments import DaskArguments
+from amorsize_dask.arguments import DaskArguments
 
 
 class DaskBackend(contract.Backend):
@@ -53,8 +51,7 @@ class DaskBackend(contract.Backend):
         if not contract.is_installed("distributed"):
             remedy = 'pip install "amorsize[dask]"'
             return Availability(False, "Dask's distributed scheduler is not installed", remedy)
-        client = self.client()
-        if client is not None:
+        if (client := self.client()) is not None:
             return Availability(True, f"client of {client.scheduler.address}", running=True)
         if self._client is not None:
             reason = f"the client is not connected (status {self._client.status}), or asynchronous"
@@ -63,8 +60,7 @@ class DaskBackend(contract.Backend):
 
     def capacity(self, limits: Limits) -> Capacity:
         """All threads of all workers of the cluster; this host's cores if none is up."""
-        client = self.client()
-        if client is None:
+        if (client := self.client()) is None:
             return Capacity(limits.workers, limits.cores)
         workers = list(client.scheduler_info(n_workers=-1)["workers"].values())
         threads = max(1, sum(worker["nthreads"] for worker in workers))
@@ -74,11 +70,9 @@ class DaskBackend(contract.Backend):
     def configuration(self) -> str:
         """Costs depend on Dask's version, and on the cluster if one is up."""
         release = contract.installed_version("distributed")
-        client = self.client()
-        if client is None:
+        if (client := self.client()) is None:
             return f"{release}-own"
-        threads = client.nthreads()
-        protocol = client.scheduler.address.partition(":")[0]
+        threads, protocol = client.nthreads(), client.scheduler.address.partition(":")[0]
         return f"{release}-{protocol}-{len(threads)}x{sum(threads.values())}"
 
     def open(self, request: contract.OpenRequest) -> contract.Session:
@@ -99,8 +93,6 @@ class DaskBackend(contract.Backend):
 
     def arguments(self, plan: Any) -> DaskArguments:
         """The numbers for ``dask.bag`` and for batches of your own."""
-        from amorsize_dask.arguments import DaskArguments
-
         size = max(1, plan.fixed_chunk_size)
         partitions = plan.workers if plan.items is None else math.ceil(plan.items / size)
         return DaskArguments(max(1, partitions), size, plan.workers)

@@ -122,8 +122,7 @@ class DaskSession(contract.RelaySession):
         """Submit the chunk as a task and wait for its outcome. Names of one group keep what is
         not yet due in the scheduler's own queue, open to all workers.
         """
-        packed, client = flight.packed, self._client
-        how = {"hash": False, "asynchronous": True}
+        packed, client, how = flight.packed, self._client, {"hash": False, "asynchronous": True}
         if packed.nbytes > _SCATTER_BYTES:
             packed = await client.scatter(packed, **how)
         if getattr(self._function, "status", "finished") != "finished":  # lost with its workers
@@ -172,7 +171,7 @@ class DaskSession(contract.RelaySession):
         return contract.BackendUnavailable("dask", reason, "connect a new Client and run again")
 
     def _tasks(self) -> list[Any]:
-        return [flight.task for flight in list(self.handles.values()) if flight.task is not None]
+        return [flight.task for flight in [*self.handles.values()] if flight.task is not None]
 
     def drop(self, handle: _Flight) -> None:
         """A chunk that nobody waits for any more does not start."""
@@ -193,8 +192,7 @@ class DaskSession(contract.RelaySession):
 def _local_cluster(request: contract.OpenRequest) -> Iterator[Any]:
     """A client of processes of this host, reachable from this host only, without a dashboard."""
     host, http = "127.0.0.1", {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
-    with ExitStack() as stack:
-        stack.enter_context(contract.unchanged_environment())
+    with contract.unchanged_environment(), ExitStack() as stack:
         try:
             cluster = distributed.LocalCluster(
                 None, request.workers, 1, host=host, silence_logs=50, scheduler_kwargs=http

@@ -6,42 +6,43 @@ import multiprocessing
 import pickle
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.backend import FunctionPayload, Packed, PackedOutcome, run_packed, settle_in
 from amorsize.errors import FunctionNotLoaded
-from amorsize_local.channel import receive, send
+from amorsize_local.channel import End, receive, send
 
 if TYPE_CHECKING:
     from amorsize.backend import IndexedSource, Span
 
 
-@dataclass
-class Assignment:
+class Assignment(NamedTuple):
     """What a worker needs besides chunks; pickled only where the worker is not forked."""
 
     function: Callable[[Any], Any] | FunctionPayload
+    """The function itself, or packed."""
     source: IndexedSource | None
+    """The data, where it is inherited."""
     cores: float
     """Share of the host's cores that each worker has."""
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(NamedTuple):
     """One chunk on its way to a worker; its items, if any, are in the message's other frames."""
 
     spans: tuple[Span, ...]
+    """Where in the data its items are."""
     stop_on_error: bool
+    """Whether it ends at its first failing item."""
     carried: bool
+    """Whether the items are in the message."""
 
 
 def serve(
     assignment: Assignment,
-    orders: Connection,
-    outcomes: Connection,
-    foreign: Sequence[Connection] = (),
+    orders: End,
+    outcomes: End,
+    foreign: Sequence[End] = (),
 ) -> None:
     """Work until the orders end. ``foreign`` are the caller's ends of pipes, inherited by a
     forked worker: closed here, so that every worker sees the end of its orders when the caller
@@ -49,8 +50,8 @@ def serve(
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for connection in foreign:
-        connection.close()
+    for end in foreign:
+        end.close()
     # Daemonic for the caller, which ends it at exit; but what works in the plain loop must work
     # here, functions that start processes of their own included.
     multiprocessing.current_process().daemon = False

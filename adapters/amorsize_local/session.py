@@ -5,6 +5,7 @@ stays safe, and no shared queue that a dying worker could leave locked.
 from __future__ import annotations
 
 import pickle
+import select
 import selectors
 import sys
 import time
@@ -12,8 +13,6 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from types import ModuleType
@@ -34,12 +33,12 @@ _PATIENCE_S = 1.0
 Ticket = tuple[Chunk, "Future[Any]"]
 
 
-@dataclass
 class _Worker:
-    process: BaseProcess
-    orders: Connection
-    outcomes: Connection
-    tickets: deque[Ticket] = field(default_factory=deque)
+    """A process with its two pipes, and the chunks that it has."""
+
+    def __init__(self, process: BaseProcess, orders: channel.End, outcomes: channel.End) -> None:
+        self.process, self.orders, self.outcomes = process, orders, outcomes
+        self.tickets: deque[Ticket] = deque()
 
 
 class ProcessSession(Session):
@@ -100,18 +99,15 @@ class ProcessSession(Session):
             if cancel:
                 worker.process.terminate()
         for worker in workers:
-            worker.process.join(_PATIENCE_S)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+            _reap(worker.process)
             worker.outcomes.close()
             worker.process.close()
 
     def _start_worker(self) -> None:
-        their_orders, orders = self._context.Pipe(duplex=False)
-        outcomes, their_outcomes = self._context.Pipe(duplex=False)
+        their_orders, orders = channel.pipe()
+        outcomes, their_outcomes = channel.pipe()
         channel.enlarge(outcomes)
-        foreign: list[Connection] = []
+        foreign: list[channel.End] = []
         if self._inherits:
             foreign = [orders, outcomes]
             foreign += [end for w in self._workers.values() for end in (w.orders, w.outcomes)]
@@ -183,10 +179,7 @@ class ProcessSession(Session):
             return
         self._selector.unregister(worker.outcomes.fileno())
         worker.orders.close()
-        worker.process.join(_PATIENCE_S)
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
+        _reap(worker.process)
         reason = name_of_death(worker.process.exitcode)
         worker.outcomes.close()
         worker.process.close()
@@ -196,6 +189,17 @@ class ProcessSession(Session):
                 future.set_exception(WorkerLost(reason))
             self._queue.extendleft(reversed(worker.tickets))
         self._start_worker()
+
+
+def _reap(process: BaseProcess) -> None:
+    """Wait for the end of a process, and make it end if that takes long. ``join`` with a
+    time-out would do the same after a costly import.
+    """
+    sentinel = select.poll()
+    sentinel.register(process.sentinel, select.POLLIN)
+    if not sentinel.poll(_PATIENCE_S * 1000):
+        process.kill()
+    process.join()
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from amorsize.probes.cores import allowed_cpus, logical_cores
@@ -22,8 +21,7 @@ MAX_WINDOW_S = 10.0
 _MAX_DESCENDANTS = 512
 
 
-@dataclass(frozen=True)
-class Contention:
+class Contention(NamedTuple):
     """The load by others, on the CPUs this process may use."""
 
     load1: float | None

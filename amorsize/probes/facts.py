@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Fact:
+class Fact(NamedTuple):
     """One number about this machine or process, and where it came from.
 
     Facts that limit something are compared with each other; the smallest one binds.
@@ -61,5 +60,5 @@ def mark_binding(facts: Iterable[Fact]) -> tuple[tuple[Fact, ...], Fact | None]:
             best = index
     if best < 0:
         return tuple(listed), None
-    listed[best] = replace(listed[best], binds=True)
+    listed[best] = listed[best]._replace(binds=True)
     return tuple(listed), listed[best]

@@ -6,8 +6,8 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import ModuleType
+from typing import NamedTuple
 
 from amorsize.probes.host import Host
 
@@ -15,8 +15,7 @@ from amorsize.probes.host import Host
 _POSIX = ("fork", "spawn", "forkserver")
 
 
-@dataclass(frozen=True)
-class ForkSafety:
+class ForkSafety(NamedTuple):
     """Whether a plain fork of this process is safe at this moment."""
 
     safe: bool

@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from amorsize.probes import contention as load
@@ -21,8 +20,7 @@ from amorsize.probes.nesting import nested_share
 NOW_TTL_S = 1.0
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """What this process may use, with every limit that was found."""
 
     cores: float

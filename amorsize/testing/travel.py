@@ -157,7 +157,7 @@ class Journeys(Settings):
         )
         counted = _Counted(request.payload)
         request = OpenRequest(
-            request.function, request.workers, options=self.options, _payload=counted
+            request.function, request.workers, options=self.options, payload=counted
         )
         session = backend.bind(self.options).open(request)
         try:

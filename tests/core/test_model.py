@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +47,7 @@ def profile(items: int = 1_000, item_s: float = 0.01, **facts: object) -> Profil
         inner_cores=1.0,
         item_rss_bytes=0,
     )
-    return replace(usual, **facts)  # type: ignore[arg-type]
+    return usual._replace(**facts)  # type: ignore[arg-type]
 
 
 def choose(work: Profile, wish: Wish | None = None, offers: list[Offer] | None = None) -> Decision:
@@ -78,7 +76,7 @@ def test_terms_add_up() -> None:
 
 
 def test_a_busy_driver_is_a_ceiling() -> None:
-    costs = replace(process_pool_fallback(), dispatch_s=fallback(0.005))
+    costs = process_pool_fallback()._replace(dispatch_s=fallback(0.005))
     offer = PROCESSES._replace(costs=costs)
     assert seconds(profile(), offer, 8, 1) >= 1_000 * 0.005
     assert seconds(profile(), offer, 8, 25) < 1_000 * 0.005
@@ -143,8 +141,8 @@ def test_unpicklable_work_is_refused_with_the_reason() -> None:
 def test_slow_dispatch_makes_chunks_grow() -> None:
     work = profile(items=100_000, item_s=1e-4)
     quick = choose(work, offers=[PROCESSES]).chosen
-    slow_costs = replace(
-        process_pool_fallback(), dispatch_s=fallback(0.005), slot_s=fallback(0.005)
+    slow_costs = process_pool_fallback()._replace(
+        dispatch_s=fallback(0.005), slot_s=fallback(0.005)
     )
     slow = choose(work, offers=[PROCESSES._replace(costs=slow_costs)]).chosen
     assert slow.schedule.smallest > quick.schedule.smallest

@@ -33,7 +33,7 @@ def test_results_are_kept_by_index_and_no_item_runs_twice() -> None:
     drawn = sample(negative, source_of(range(10_000)))
     kept = results_of(drawn.results)
     assert kept == {x: -x for x in ran}
-    assert len(ran) == len(set(ran)) == drawn.count == drawn.profile.sampled
+    assert len(ran) == len(set(ran)) == drawn.profile.sampled
 
 
 def test_sequences_are_sampled_across_their_length() -> None:
@@ -41,7 +41,7 @@ def test_sequences_are_sampled_across_their_length() -> None:
     positions = sorted(results_of(drawn.results))
     assert positions[0] == 0
     assert any(400 < position < 600 for position in positions)
-    assert drawn.count < 50
+    assert drawn.profile.sampled < 50
 
 
 def test_iterators_are_sampled_from_the_front() -> None:
@@ -54,7 +54,7 @@ def test_iterators_are_sampled_from_the_front() -> None:
 
     source = source_of(data())
     drawn = sample(lambda x: spin(0.0005), source)
-    assert read == list(range(drawn.count))
+    assert read == list(range(drawn.profile.sampled))
     assert drawn.profile.items is None
 
 
@@ -66,7 +66,7 @@ def test_all_of_little_data_is_sampled() -> None:
 
 
 def test_one_long_item_is_enough() -> None:
-    assert sample(lambda x: spin(0.05), source_of(range(5))).count == 1
+    assert sample(lambda x: spin(0.05), source_of(range(5))).profile.sampled == 1
 
 
 def test_the_first_call_is_set_apart() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,7 +48,7 @@ def test_free_workers_share_even_work() -> None:
 
 
 def test_a_slow_driver_is_the_ceiling_however_many_workers() -> None:
-    costs = replace(FREE, dispatch_s=fallback(0.001))
+    costs = FREE._replace(dispatch_s=fallback(0.001))
     work = profile(10_000, (0.01,))
     for workers in (64, 1_000, 10_000):
         run = simulate(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -116,12 +115,12 @@ def test_bandwidth_is_measured_once() -> None:
 
 
 def test_too_little_memory_to_measure() -> None:
-    assert measure(replace(probes.limits(), memory_bytes=1 << 20)) is None
+    assert measure(probes.limits()._replace(memory_bytes=1 << 20)) is None
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_bandwidth_uses_the_workers_allowed(workers: int) -> None:
-    found = measure(replace(probes.limits(), workers=workers, memory_bytes=1 << 28))
+    found = measure(probes.limits()._replace(workers=workers, memory_bytes=1 << 28))
     assert found is not None
     assert found.threads == workers
     assert found.block_bytes * 2 * workers <= 1 << 25

@@ -1,0 +1,100 @@
+"""Work on its way to an engine: a chunk of items, and what a session must know of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from amorsize.packing import FunctionPayload, Packed, pack_function, pack_items
+from amorsize.source import IndexedSource, Span
+
+
+class Chunk:
+    """Some consecutive items for one worker.
+
+    Args:
+        number: counts the chunks of a run, from 0.
+        spans: positions of the items in the data: usually one span, more around sampled items.
+        items: the items, or ``None`` where the worker reads them from ``OpenRequest.source``.
+        expected_s: predicted seconds of work, for an engine that queues short chunks ahead.
+        stop_on_error: whether the chunk ends at its first failing item.
+    """
+
+    __slots__ = ("expected_s", "items", "number", "spans", "stop_on_error")
+
+    def __init__(
+        self,
+        number: int,
+        spans: tuple[Span, ...],
+        items: list[Any] | None = None,
+        expected_s: float = 0.0,
+        stop_on_error: bool = True,
+    ) -> None:
+        self.number, self.spans, self.items = number, spans, items
+        self.expected_s, self.stop_on_error = expected_s, stop_on_error
+
+    @property
+    def count(self) -> int:
+        """Number of items."""
+        return sum(stop - start for start, stop in self.spans)
+
+    @property
+    def first_index(self) -> int:
+        """Position of the first item in the data."""
+        return self.spans[0][0]
+
+    def indices(self) -> Iterator[int]:
+        """Positions of the items in the data, in order."""
+        for start, stop in self.spans:
+            yield from range(start, stop)
+
+    def pack(self) -> Packed:
+        """The items, pickled. Raises ``UnpicklableItem`` naming the one that cannot be."""
+        return pack_items(self.items or [], self.indices())
+
+
+class OpenRequest:
+    """What a session needs to know when it opens.
+
+    Args:
+        function: the user's function.
+        workers: how many workers the plan wants; never more than there are items.
+        source: the data, for engines that share or inherit memory; ``None`` if items travel in
+            chunks.
+        cores_per_worker: share of the cores that each worker has, for libraries with threads of
+            their own.
+        options: backend-specific options, already checked against ``Backend.options``.
+        payload: the pickled function, where the caller has it already.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        workers: int,
+        source: IndexedSource | None = None,
+        cores_per_worker: float = 1.0,
+        options: Mapping[str, Any] | None = None,
+        payload: FunctionPayload | None = None,
+    ) -> None:
+        self.function, self.workers, self.source = function, workers, source
+        self.cores_per_worker, self.options = cores_per_worker, options or {}
+        self._payload = payload
+
+    @property
+    def payload(self) -> FunctionPayload:
+        """The function, pickled once on first use.
+
+        Raises:
+            UnpicklableFunction: if it cannot be pickled.
+        """
+        if self._payload is None:
+            self._payload = pack_function(self.function)
+        return self._payload
+
+    def items_of(self, chunk: Chunk) -> list[Any]:
+        """A chunk's items, for engines that share memory with the caller."""
+        if chunk.items is not None:
+            return chunk.items
+        if self.source is None:
+            raise ValueError("the chunk carries no items and the request no source")
+        return self.source.spans(chunk.spans)
