@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from amorsize.api import dask_map, imap, map, plan, ray_map
-from amorsize.backend import Backend, ExecutorBackend
+from amorsize.backend import Backend
 from amorsize.errors import (
     AmorsizeError,
     BackendNotFound,
@@ -27,6 +27,7 @@ from amorsize.errors import (
 from amorsize.plans import Plan
 
 if TYPE_CHECKING:
+    from amorsize.backend import ExecutorBackend
     from amorsize.hookspecs import hookimpl
     from amorsize.report import RunReport
 
@@ -61,6 +62,10 @@ def __getattr__(name: str) -> Any:
         from amorsize.hookspecs import hookimpl
 
         return hookimpl
+    if name == "ExecutorBackend":
+        from amorsize.backend import ExecutorBackend
+
+        return ExecutorBackend
     if name == "RunReport":
         from amorsize.report import RunReport
 

@@ -24,7 +24,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from amorsize.costs import BackendCosts, declared, fallback
@@ -49,10 +49,12 @@ from amorsize.worker import (
 )
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor, Future
+    from concurrent.futures import Future
 
+    from amorsize.executors import ExecutorBackend, ExecutorSession
     from amorsize.plans import Plan
     from amorsize.probes import Limits
+    from amorsize.shipping import Shipment, run_shipped
 
 CONTRACT_VERSION = 1
 """Version of this contract; a backend that states another one is refused when it is loaded."""
@@ -302,103 +304,6 @@ def process_pool_fallback() -> BackendCosts:
     )
 
 
-class ExecutorBackend(Backend):
-    """Any ``concurrent.futures.Executor`` as a backend.
-
-    Subclasses give ``name``, ``traits`` and ``executor``; costs are measured for free.
-    """
-
-    traits = Traits()
-
-    @abstractmethod
-    def executor(self, workers: int) -> AbstractContextManager[Executor]:
-        """A context manager that yields an executor with ``workers`` workers; leaving it shuts
-        the executor down (an executor itself is such a context manager).
-        """
-
-    def availability(self) -> Availability:
-        """Usable by default."""
-        return Availability(True)
-
-    def open(self, request: OpenRequest) -> Session:
-        """Enter the executor's context."""
-        return ExecutorSession(self.name, self.traits, request, self.executor(request.workers))
-
-
-class ExecutorSession(Session):
-    """Runs chunks on an executor. Public for backends that need a small change of it."""
-
-    def __init__(
-        self,
-        name: str,
-        traits: Traits,
-        request: OpenRequest,
-        context: AbstractContextManager[Executor],
-    ) -> None:
-        self._name, self._traits, self._request, self._context = name, traits, request, context
-        self.workers = request.workers
-        self._function = request.function if traits.shares_memory else request.payload
-        try:
-            self._executor = context.__enter__()
-        except Exception as error:
-            raise BackendUnavailable(name, f"it did not start: {error}") from error
-        self._futures: set[Future[Any]] = set()
-
-    def submit(self, chunk: Chunk) -> Future[Any]:
-        """Submit to the executor; its broken-pool errors become ``WorkerLost``."""
-        from concurrent.futures import Future
-
-        outer: Future[Any] = Future()
-        try:
-            inner = self._submit(chunk)
-        except Exception as error:
-            if not self.is_loss(error):
-                raise
-            outer.set_exception(WorkerLost(str(error) or type(error).__name__))
-            return outer
-        outer.set_running_or_notify_cancel()
-        self._futures.add(inner)
-        inner.add_done_callback(lambda done: self._finish(done, outer))
-        return outer
-
-    def _submit(self, chunk: Chunk) -> Future[Any]:
-        if self._traits.shares_memory:
-            return self._executor.submit(_run_shared, self._request, chunk)
-        return self._executor.submit(
-            run_packed, self._function, chunk.pack(), chunk.spans, chunk.stop_on_error
-        )
-
-    def _finish(self, inner: Future[Any], outer: Future[Any]) -> None:
-        self._futures.discard(inner)
-        if inner.cancelled():
-            outer.set_exception(WorkerLost("the executor cancelled the chunk"))
-            return
-        error = inner.exception()
-        if error is None:
-            outer.set_result(inner.result())
-        elif self.is_loss(error):
-            outer.set_exception(WorkerLost(str(error) or type(error).__name__))
-        else:
-            outer.set_exception(error)
-
-    def is_loss(self, error: BaseException) -> bool:
-        """Whether the engine's error means that a chunk's worker vanished."""
-        from concurrent.futures import BrokenExecutor
-
-        return isinstance(error, BrokenExecutor)
-
-    def close(self, *, cancel: bool) -> None:
-        """Shut the executor down; with ``cancel``, queued chunks are dropped first."""
-        if cancel:
-            for future in tuple(self._futures):
-                future.cancel()
-        self._context.__exit__(None, None, None)
-
-
-def _run_shared(request: OpenRequest, chunk: Chunk) -> Outcome:
-    return run_chunk(request.function, request.items_of(chunk), stop_on_error=chunk.stop_on_error)
-
-
 __all__ = [
     "CONTRACT_VERSION",
     "Availability",
@@ -417,6 +322,7 @@ __all__ = [
     "PackedOutcome",
     "RelaySession",
     "Session",
+    "Shipment",
     "Span",
     "Traits",
     "TranslationUnsupported",
@@ -429,6 +335,26 @@ __all__ = [
     "rss_bytes",
     "run_chunk",
     "run_packed",
+    "run_shipped",
     "settle_in",
     "unchanged_environment",
 ]
+
+
+_LATER = {
+    "ExecutorBackend": "executors",
+    "ExecutorSession": "executors",
+    "Shipment": "shipping",
+    "run_shipped": "shipping",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What builds on the classes here is loaded on demand."""
+    if name not in _LATER:
+        raise AttributeError(f"module 'amorsize.backend' has no attribute {name!r}")
+    import importlib
+
+    home = importlib.import_module(f"amorsize.{_LATER[name]}")
+    value = globals()[name] = getattr(home, name)
+    return value

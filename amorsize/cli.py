@@ -1,4 +1,4 @@
-"""The command line: plan, run, backends, probe, calibrate. Prints a table, or JSON."""
+"""The command line. Prints a table, or JSON."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from amorsize.errors import AmorsizeError
+from amorsize.testing.command import check_backend_command
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -180,6 +181,9 @@ def calibrate_command(names: Sequence[str], refresh: bool, as_json: bool) -> Non
             spread = f"{figure.get('spread', 0.0):.0%}"
             table.append((name, cost, f"{figure['value']:.3g}", figure["origin"], spread))
     _print_table(table)
+
+
+main.add_command(check_backend_command)
 
 
 class _Errors:

@@ -145,6 +145,11 @@ class FunctionPayload:
         return function
 
 
+def loaded_function(digest: str) -> Callable[[Any], Any] | None:
+    """The function of this digest, if this process has loaded it before."""
+    return _loaded.get(digest)
+
+
 def pack_function(function: Callable[[Any], Any]) -> FunctionPayload:
     """Pickle a function with cloudpickle.
 

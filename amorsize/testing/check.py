@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 import unittest
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,6 +68,8 @@ def run_contract(
     *,
     only: Collection[str] | None = None,
     limit_s: float = LIMIT_S,
+    begins: Callable[[str, str], None] | None = None,
+    ends: Callable[[Row], None] | None = None,
 ) -> list[Row]:
     """Run the contract on a backend.
 
@@ -77,6 +79,8 @@ def run_contract(
         only: names of the tests to run; all by default.
         limit_s: seconds after which a check that hangs is interrupted and has failed (where
             the system has timers, and on the main thread).
+        begins: told the group and the requirement before each check.
+        ends: told each row as soon as it is known.
 
     Raises:
         InvalidArgument: for an unknown name in ``only``.
@@ -87,11 +91,15 @@ def run_contract(
     unknown = set(only or ()) - {check for _, check, _ in known}
     if unknown:
         raise InvalidArgument(f"no such checks: {', '.join(sorted(unknown))}")
-    return [
-        _row(contract(), backend, group, check, requirement, limit_s)
-        for group, check, requirement in known
-        if only is None or check in only
-    ]
+    rows = []
+    for group, check, requirement in known:
+        if only is None or check in only:
+            if begins is not None:
+                begins(group, requirement)
+            rows.append(_row(contract(), backend, group, check, requirement, limit_s))
+            if ends is not None:
+                ends(rows[-1])
+    return rows
 
 
 def _row(

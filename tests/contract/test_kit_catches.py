@@ -95,7 +95,7 @@ def wraps_exceptions(request: OpenRequest, chunk: Chunk) -> Outcome:
 
 
 class LosesOrder(Pool):
-    """Hands outcomes to futures as they come."""
+    """Hands outcomes to futures as they come, the second chunk's first."""
 
     def open(self, request: OpenRequest) -> Session:
         return LosesOrderSession(self.name, self.traits, request, self.executor(request.workers))
@@ -104,9 +104,19 @@ class LosesOrder(Pool):
 class LosesOrderSession(ExecutorSession):
     def submit(self, chunk: Chunk) -> Future[Any]:
         waiting = self.__dict__.setdefault("waiting", [])
+        second: threading.Event = self.__dict__.setdefault("second", threading.Event())
         waiting.append(outer := Future[Any]())
-        inner = self._executor.submit(_honest, self._request, chunk)
-        inner.add_done_callback(lambda done: waiting.pop(0).set_result(done.result()))
+
+        def run() -> Outcome:
+            if chunk.number == 0:
+                second.wait(0.5)
+            return _honest(self._request, chunk)
+
+        def hand_over(done: Future[Any]) -> None:
+            waiting.pop(0).set_result(done.result())
+            second.set()
+
+        self._executor.submit(run).add_done_callback(hand_over)
         return outer
 
 
@@ -220,7 +230,8 @@ BROKEN: dict[str, tuple[Callable[[], Backend], dict[str, str]]] = {
         LosesOrder,
         {
             "test_outcomes_belong_to_their_chunks": "not those of chunk",
-            "test_keep_their_order": "the results are in another order: position",
+            # in another order, or too few of them, as chunks around sampled items differ in size
+            "test_keep_their_order": " results ",
         },
     ),
     "runs an item twice": (

@@ -1,0 +1,105 @@
+"""Executors as backends: large functions, workers that do not see this host's files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import amorsize
+from amorsize.backend import ExecutorBackend, Shipment, Traits, run_shipped
+from amorsize.packing import FunctionPayload, pack_function
+
+LARGE = os.urandom(1_000_000)
+
+
+class Pool(ExecutorBackend):
+    name = "pool"
+
+    def executor(self, workers: int) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(workers)
+
+
+class FarAway(ThreadPoolExecutor):
+    """Workers on a host of their own: the caller's files are not there."""
+
+    sent = 0
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(args[0], FunctionPayload):
+            FarAway.sent += 1
+        else:
+            args = (type(args[0])(args[0].digest, "/not/on/this/host"), *args[1:])
+        return super().submit(fn, *args, **kwargs)
+
+
+class Far(ExecutorBackend):
+    name = "far"
+    traits = Traits(remote=True)
+
+    def executor(self, workers: int) -> Executor:
+        return FarAway(workers)
+
+
+def left_behind() -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob("amorsize-function-*"))
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+@pytest.mark.parametrize("ends", ["well", "badly"])
+def test_the_file_of_a_large_function_is_private_and_removed(ends: str) -> None:
+    seen: list[int] = []
+
+    def work(item: int) -> int:
+        if ends == "badly" and item == 280:
+            raise ValueError(item)
+        return item + len(LARGE)
+
+    plan = amorsize.plan(work, iter(range(300)), backend=Pool(), workers=2, chunk_size=10)
+    stream = plan.stream()
+    for value in stream:
+        seen.append(value)
+        if len(seen) == 100:
+            (file,) = left_behind()
+            assert file.stat().st_mode & 0o777 == 0o600
+        if len(seen) == 250 and ends == "badly":
+            break
+    stream.close()  # type: ignore[attr-defined]
+    assert seen[:250] == [item + len(LARGE) for item in range(250)]
+    assert not left_behind()
+
+
+def test_a_worker_that_does_not_see_the_file_is_sent_the_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work(item: int) -> int:
+        return item + len(LARGE)
+
+    monkeypatch.setattr("amorsize.packing._loaded", {})
+    plan = amorsize.plan(work, range(300), backend=Far(), workers=2, chunk_size=10)
+    assert plan.run() == [item + len(LARGE) for item in range(300)]
+    assert FarAway.sent > 0
+
+
+def test_a_file_of_other_content_is_not_loaded() -> None:
+    shipment = Shipment(pack_function(lambda item: item + len(LARGE)))
+    (file,) = left_behind()
+    file.write_bytes(b"something else")
+    assert run_shipped(shipment.function, None, [1], 0, True) is None
+    shipment.close()
+
+
+def test_small_functions_make_no_file() -> None:
+    shipment = Shipment(pack_function(abs))
+    assert not left_behind()
+    outcome = run_shipped(shipment.function, None, [-1], 0, True)
+    assert outcome is not None
+    assert outcome.unpack().values == [1]
