@@ -30,11 +30,13 @@ class FarAway(ThreadPoolExecutor):
     sent = 0
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(args[0], FunctionPayload):
+        function, _cores, *chunk = args
+        if isinstance(function, FunctionPayload):
             FarAway.sent += 1
         else:
-            args = (type(args[0])(args[0].digest, "/not/on/this/host"), *args[1:])
-        return super().submit(fn, *args, **kwargs)
+            function = type(function)(function.digest, "/not/on/this/host")
+        # its workers are threads of this process, which must not be held to a worker's share
+        return super().submit(fn, function, None, *chunk)
 
 
 class Far(ExecutorBackend):
