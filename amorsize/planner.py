@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from amorsize.backend import Capacity, Traits
@@ -55,6 +55,9 @@ class Offer(NamedTuple):
     """What it costs; zero start-up if it is up."""
     busy_cores: float = 0.0
     """Cores among its own that other programs keep busy now."""
+    cold_cluster: bool = False
+    """Whether this is an engine for many hosts that is not up: started now it would have this
+    host's cores only, and more overhead than processes."""
 
 
 class Wish(NamedTuple):
@@ -150,14 +153,16 @@ def decide(
     if not candidates:
         raise PlanInfeasible([f"{refusal.backend}: {refusal.reason}" for refusal in refusals])
     ranks = {offer.name: offer.traits.rank for offer in offers}
-    best = min(candidate.prediction.seconds for candidate in candidates)
+    cold = {offer.name for offer in offers if offer.cold_cluster}
+    eligible = [c for c in candidates if c.backend not in cold] or candidates
+    best = min(candidate.prediction.seconds for candidate in eligible)
     limit = best * (1 + NOISE_SHARE) + NOISE_S
-    tied = [candidate for candidate in candidates if candidate.prediction.seconds <= limit]
+    tied = [candidate for candidate in eligible if candidate.prediction.seconds <= limit]
     # Among equals also the finest chunks: equal predictions trust an even sample, which a trend
     # in the data or a single long item would betray.
     chosen = min(tied, key=lambda c: (ranks[c.backend], c.workers, c.schedule.smallest))
     reason = "fastest" if chosen.prediction.seconds == best else "simplest of those within noise"
-    rejected = _rejected(candidates, chosen)
+    rejected = _rejected(candidates, chosen, cold)
     return Decision(chosen._replace(reason=reason), rejected, tuple(refusals), items)
 
 
@@ -264,7 +269,9 @@ def _schedules(
             yield tapered(smallest, max(smallest, largest), workers)
 
 
-def _rejected(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[Candidate, ...]:
+def _rejected(
+    candidates: Sequence[Candidate], chosen: Candidate, cold: Container[str]
+) -> tuple[Candidate, ...]:
     """The fastest of each other backend and number of workers, with the reason."""
     best: dict[tuple[str, int], Candidate] = {}
     for candidate in candidates:
@@ -274,11 +281,13 @@ def _rejected(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[Candi
         if key not in best or candidate.prediction.seconds < best[key].prediction.seconds:
             best[key] = candidate
     ordered = sorted(best.values(), key=lambda candidate: candidate.prediction.seconds)
-    return tuple(c._replace(reason=_why_rejected(c, chosen)) for c in ordered)
+    return tuple(c._replace(reason=_why_rejected(c, chosen, c.backend in cold)) for c in ordered)
 
 
-def _why_rejected(candidate: Candidate, chosen: Candidate) -> str:
+def _why_rejected(candidate: Candidate, chosen: Candidate, cold: bool) -> str:
     gap = candidate.prediction.seconds - chosen.prediction.seconds
+    if cold and gap <= 0:
+        return "not up; a cluster is not started on this host unless it is named"
     if gap <= 0 or gap <= NOISE_SHARE * chosen.prediction.seconds:
         return "no better within the noise, and less simple"
     largest = max(candidate.prediction.terms, key=lambda term: term.seconds, default=None)

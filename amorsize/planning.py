@@ -171,8 +171,9 @@ class Planning:
         capacity = backend.capacity(self.limits)
         traits = backend.traits
         costs = pricing.price(backend, workers=capacity.workers, worth_s=self.profile.serial_s)
-        busy = 0.0 if traits.remote else self.limits.load.foreign_cores
-        return Offer(backend.name, traits, capacity, costs, busy)
+        cold = traits.remote and not backend.availability().running
+        busy = self.limits.load.foreign_cores if cold or not traits.remote else 0.0
+        return Offer(backend.name, traits, capacity, costs, busy, cold)
 
     def _complete_profile(self, backends: Sequence[Backend], *, forced: bool) -> None:
         """Measure what sending takes, if a backend in play sends anything."""

@@ -7,9 +7,7 @@ worker that does not see the file, on another host, says so and is sent the func
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,6 +41,8 @@ class FunctionFile:
                 data = file.read()
         except OSError:
             return None
+        import hashlib
+
         if hashlib.sha256(data).hexdigest() != self.digest:
             return None
         return FunctionPayload(self.digest, data).load()
@@ -61,6 +61,8 @@ class Shipment:
                 self._lay_down()
 
     def _lay_down(self) -> None:
+        import tempfile
+
         handle, self._path = tempfile.mkstemp(prefix="amorsize-function-")
         with open(handle, "wb") as file:
             file.write(self._payload.data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +98,8 @@ class ProcessBackend(Backend):
 
     def open(self, request: OpenRequest) -> Session:
         """Start the workers; the function is inherited, or sent to each once."""
+        import multiprocessing
+
         from amorsize_local.session import ProcessSession
 
         method = self.start_method

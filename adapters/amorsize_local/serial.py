@@ -4,8 +4,7 @@ those who drive the contract by hand.
 
 from __future__ import annotations
 
-from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amorsize.backend import (
     Availability,
@@ -21,6 +20,9 @@ from amorsize.backend import (
 )
 from amorsize.probes import Limits
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 
 class SerialSession(Session):
     """Runs each chunk when it is submitted."""
@@ -31,6 +33,8 @@ class SerialSession(Session):
 
     def submit(self, chunk: Chunk) -> Future[Any]:
         """Run the chunk and return its finished future."""
+        from concurrent.futures import Future
+
         future: Future[Any] = Future()
         items = self._request.items_of(chunk)
         future.set_result(

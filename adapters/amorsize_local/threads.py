@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from amorsize.backend import BackendCosts, Capacity, ExecutorBackend, Traits, declared, fallback
 from amorsize.probes import Limits
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 
 class ThreadBackend(ExecutorBackend):
@@ -17,6 +20,8 @@ class ThreadBackend(ExecutorBackend):
 
     def executor(self, workers: int) -> AbstractContextManager[Executor]:
         """A pool of threads that ends with the session."""
+        from concurrent.futures import ThreadPoolExecutor
+
         return ThreadPoolExecutor(workers, thread_name_prefix="amorsize")
 
     def capacity(self, limits: Limits) -> Capacity:

@@ -166,3 +166,14 @@ def test_a_busy_machine_gives_workers_less() -> None:
     idle = choose(profile(), offers=[PROCESSES]).chosen
     busy = choose(profile(), offers=[PROCESSES._replace(busy_cores=6.0)]).chosen
     assert busy.prediction.seconds > 1.3 * idle.prediction.seconds
+
+
+def test_a_cluster_that_is_not_up_is_named_or_not_started() -> None:
+    far = Traits(remote=True, rank=3)
+    tempting = Offer("far", far, Capacity(64, 64), FREE, cold_cluster=True)
+    decision = choose(profile(), offers=[SERIAL, tempting])
+    assert decision.chosen.backend == "serial"
+    assert "unless it is named" in decision.rejected[0].reason
+    assert choose(profile(), offers=[tempting]).chosen.backend == "far"
+    up = tempting._replace(cold_cluster=False)
+    assert choose(profile(), offers=[SERIAL, up]).chosen.backend == "far"
