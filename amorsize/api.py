@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from amorsize.errors import InvalidArgument, NotCallable
-from amorsize.planning import Planning
+from amorsize.guard import guarded
+from amorsize.planning import Planning, check_enforceable
 from amorsize.plans import Plan
+from amorsize.policy import Faults, policy_of
 from amorsize.sampler import sample
 from amorsize.source import source_of
 
@@ -20,6 +22,7 @@ def plan(
     workers: int | None = None,
     chunk_size: int | None = None,
     options: Mapping[str, Any] | None = None,
+    **faults: Unpack[Faults],
 ) -> Plan:
     """Sample ``fn`` on a few items of ``data``, and decide how to run the rest.
 
@@ -36,6 +39,12 @@ def plan(
             plan may still find the serial loop faster.
         chunk_size: exact number of items per chunk; chosen by default.
         options: options of the named backend (``amorsize backends`` lists them).
+        on_error: ``"raise"`` (the default), ``"skip"`` or ``"return"``: what an item's error
+            does to the run. This and what follows is described in docs/faults.md.
+        retries: further attempts at an item that raised; ``backoff`` (seconds, default 0.1)
+            and ``retry_on`` (default ``Exception``) refine it.
+        timeout: seconds that an attempt at an item may take; no limit by default.
+        deadline: seconds that a run may take; no limit by default.
 
     Raises:
         InvalidArgument: for a value that cannot work, before anything runs.
@@ -43,7 +52,7 @@ def plan(
         SerializationError: if function, items or results cannot travel to the named backend.
         Exception: what an item of the sample raised, with its index in the notes.
     """
-    made = _plan(fn, data, backend, workers, chunk_size, options)
+    made = _plan(fn, data, backend, workers, chunk_size, options, faults)
     failure = made.sample_failure
     if failure is not None:
         raise failure
@@ -58,12 +67,13 @@ def map(
     workers: int | None = None,
     chunk_size: int | None = None,
     options: Mapping[str, Any] | None = None,
+    **faults: Unpack[Faults],
 ) -> list[Any]:
     """``[fn(x) for x in data]``, planned and run. Arguments and errors are those of
     :func:`plan` and :meth:`Plan.run`; if several items raise, the error is that of the first
     one, as in the loop.
     """
-    return _plan(fn, data, backend, workers, chunk_size, options).run()
+    return _plan(fn, data, backend, workers, chunk_size, options, faults).run()
 
 
 def imap(
@@ -75,11 +85,12 @@ def imap(
     workers: int | None = None,
     chunk_size: int | None = None,
     options: Mapping[str, Any] | None = None,
+    **faults: Unpack[Faults],
 ) -> Iterator[Any]:
     """Iterate over ``fn(x) for x in data`` as results come, with bounded memory; ``data`` may
     be endless. Arguments as for :func:`plan` and :meth:`Plan.stream`.
     """
-    return _plan(fn, data, backend, workers, chunk_size, options).stream(ordered=ordered)
+    return _plan(fn, data, backend, workers, chunk_size, options, faults).stream(ordered=ordered)
 
 
 def dask_map(
@@ -90,12 +101,15 @@ def dask_map(
     workers: int | None = None,
     chunk_size: int | None = None,
     options: Mapping[str, Any] | None = None,
+    **faults: Unpack[Faults],
 ) -> list[Any]:
     """:func:`map` on Dask: on ``client``, else on the current client, else on a local cluster
     that lives as long as the call.
     """
     target = "dask" if client is None else client
-    return map(fn, data, backend=target, workers=workers, chunk_size=chunk_size, options=options)
+    return map(
+        fn, data, backend=target, workers=workers, chunk_size=chunk_size, options=options, **faults
+    )
 
 
 def ray_map(
@@ -105,11 +119,14 @@ def ray_map(
     workers: int | None = None,
     chunk_size: int | None = None,
     options: Mapping[str, Any] | None = None,
+    **faults: Unpack[Faults],
 ) -> list[Any]:
     """:func:`map` on Ray: on the session that is up, else on a local one that lives as long as
     the call.
     """
-    return map(fn, data, backend="ray", workers=workers, chunk_size=chunk_size, options=options)
+    return map(
+        fn, data, backend="ray", workers=workers, chunk_size=chunk_size, options=options, **faults
+    )
 
 
 def _plan(
@@ -119,9 +136,11 @@ def _plan(
     workers: int | None,
     chunk_size: int | None,
     options: Mapping[str, Any] | None,
+    faults: Faults,
 ) -> Plan:
     if not callable(fn):
         raise NotCallable(fn)
+    policy = policy_of(faults)
     _check_count("workers", workers)
     _check_count("chunk_size", chunk_size)
     source = source_of(data)
@@ -132,7 +151,9 @@ def _plan(
         from amorsize.plugins import registry
 
         backend = registry().resolve(backend).bind(options or {})
-    planning = Planning(fn, source, sample(fn, source), workers, chunk_size, options or {})
+        check_enforceable(policy, backend)
+    taken = sample(guarded(fn, policy), source, policy)
+    planning = Planning(fn, source, taken, workers, chunk_size, options or {}, policy)
     planning.automatically = automatic
     decision, chosen = planning.automatic() if automatic else planning.on(backend)
     return Plan(planning, decision, chosen)

@@ -132,6 +132,9 @@ class Session(ABC):
 
         return wait(futures, timeout_s, return_when=FIRST_COMPLETED).done
 
+    def shrink(self, workers: int) -> None:  # noqa: B027
+        """Memory ran out: keep at most ``workers``. Optional; no more chunks will run at once."""
+
     @abstractmethod
     def close(self, *, cancel: bool) -> None:
         """End the session. With ``cancel``, drop what is queued and stop what runs, where the

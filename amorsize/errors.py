@@ -141,6 +141,86 @@ class FunctionNotLoaded(SerializationError):
         return type(self), (self.cause_text,)
 
 
+class ItemNotLoaded(FunctionNotLoaded):
+    """A worker could not rebuild an item it was sent."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.args = (
+            f"a worker could not load an item: {cause}. What it is made of must be importable "
+            "and loadable on the workers.",
+        )
+
+
+class ResultNotLoaded(SerializationError):
+    """A result arrived and could not be rebuilt here."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(
+            f"a result cannot be rebuilt from its pickle: {cause}. Return plain data, or use "
+            "backend='threads' or 'serial', where nothing is sent."
+        )
+
+
+class ItemError(AmorsizeError):
+    """A failed item: in its place among the results with ``on_error="return"``, and in
+    ``report.failures``. Its cause (``__cause__``) is what was raised.
+    """
+
+    def __init__(
+        self, index: int, item: str, exception: BaseException, worker: str = "", traceback: str = ""
+    ) -> None:
+        self.index = index
+        """Position of the item in the data."""
+        self.item = item
+        """Short ``repr`` of the item."""
+        self.exception = exception
+        """What was raised, of the user's own type."""
+        self.worker = worker
+        """``host:pid`` of the worker; empty for the caller itself."""
+        self.traceback = traceback
+        """The traceback as text, from where it was raised."""
+        super().__init__(f"item {index} ({item}) failed: {_told(exception)}")
+        self.__cause__ = exception
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.index, self.item, self.exception, self.worker, self.traceback)
+
+
+class ItemTimeout(AmorsizeError, TimeoutError):
+    """An item took longer than ``timeout`` seconds."""
+
+    def __init__(self, seconds: float, how: str = "") -> None:
+        self.seconds, self.how = seconds, how
+        super().__init__(f"the item took longer than its timeout of {seconds:g} s{how}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.seconds, self.how)
+
+
+class DeadlineExceeded(AmorsizeError, TimeoutError):
+    """The run took longer than ``deadline`` seconds; what was not finished was given up."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"the run was not finished within its deadline of {seconds:g} s")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.seconds,)
+
+
+class WorkersKeepDying(AmorsizeError, RuntimeError):
+    """So many workers died without one chunk finished that going on is pointless."""
+
+    def __init__(self, backend: str, deaths: int, reason: str) -> None:
+        self.backend, self.deaths, self.reason = backend, deaths, reason
+        super().__init__(
+            f"workers of backend {backend!r} died {deaths} times in a row without finishing a "
+            f"chunk; the last one: {reason}. If memory is short, use fewer workers; run some items "
+            "with backend='serial' to see whether the function itself ends the process."
+        )
+
+
 class WorkerDied(AmorsizeError, RuntimeError):
     """A worker process ended while it ran an item. ``index`` is the item's position."""
 
@@ -157,8 +237,10 @@ class WorkerLost(AmorsizeError, RuntimeError):
     cause of a :class:`WorkerDied`.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, out_of_memory: bool = False) -> None:
         self.reason = reason
+        self.out_of_memory = out_of_memory
+        """The system or the engine ended the worker because memory ran out."""
         super().__init__(reason)
 
 
@@ -175,6 +257,14 @@ class RemoteTraceback(Exception):
 
     def __str__(self) -> str:
         return f"\n{self.text}"
+
+
+def _told(error: BaseException) -> str:
+    """Type and message; never raises."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # a user's __str__ may raise anything
+        return type(error).__name__
 
 
 def shorten(value: object, limit: int = 80) -> str:

@@ -5,16 +5,18 @@ about what remains.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator
 
 from amorsize.backend import Backend, OpenRequest
-from amorsize.errors import AmorsizeError
+from amorsize.errors import AmorsizeError, BackendUnavailable
 from amorsize.feed import Feed
+from amorsize.judge import AFTER_ALL, FirstFailure, Judge
 from amorsize.planner import Decision, Offer
 from amorsize.planning import Planning
 from amorsize.report import RunReport
-from amorsize.runner import FirstFailure, Piece, Run
+from amorsize.runner import Piece, Run
 from amorsize.serial import SerialRun
 from amorsize.source import IndexedSource
 
@@ -43,21 +45,28 @@ class Execution:
         self.report = RunReport(chosen.backend, chosen.workers, prediction=chosen.prediction)
         if planning.profile.remaining is not None:
             self.report.predicted = chosen.prediction.seconds
-        self.failure = FirstFailure()
+        self.judge = Judge(self.report, planning.policy)
+        self._ends_at, self._broken = math.inf, set[str]()
         self._held: Callable[[], int] = lambda: 0
+
+    @property
+    def failure(self) -> FirstFailure:
+        """The error that ends the run, if one does."""
+        return self.judge.failure
 
     def pieces(self, *, lazily: bool = False) -> Generator[Piece, None, None]:
         """Results of the items that were not sampled, in pieces and in any order; ``lazily``
         yields each as early as it can. An item's error is in ``failure`` at the end.
         """
         begin = time.perf_counter()
-        feed = Feed(self._planning.source, self._planning.done)
-        sampled = self._planning.sample.failure
-        if sampled is not None:
-            self.failure.offer(*sampled)
-            feed.cut(sampled[0])
+        policy = self._planning.policy
+        stop_on_error = not policy.forgives
+        feed = Feed(self._planning.source, self._planning.done, stop_on_error=stop_on_error)
+        self._take_over_sample(feed)
+        if policy.deadline is not None:
+            self._ends_at = begin + policy.deadline
         try:
-            if self._unknown_length() and not self._is_inline():
+            if self._unknown_length() and not self._is_inline() and policy.timeout is None:
                 yield from self._before_workers(feed, lazily=lazily)
             while feed.remaining != 0:
                 if self._is_inline():
@@ -66,6 +75,17 @@ class Execution:
                     yield from self._parallel(feed)
         finally:
             self.report.actual = time.perf_counter() - begin
+
+    def _take_over_sample(self, feed: Feed) -> None:
+        """Failures of the sample are failures of the run."""
+        sample = self._planning.sample
+        self.report.retries += sample.retries
+        for told in sample.errors:
+            self.report.fail(told)
+        if sample.failure is not None:
+            index, error = sample.failure
+            self.judge.ended(index, error)
+            feed.cut(index)
 
     def hold(self, held: Callable[[], int]) -> None:
         """Tell how many pieces the consumer holds back, which bounds what is in flight."""
@@ -106,14 +126,15 @@ class Execution:
 
     def _loop(self, feed: Feed, *, lazily: bool, limit_s: float | None = None) -> SerialRun:
         return SerialRun(
-            self._planning.function,
+            self._planning.runnable,
             feed,
             self.report,
-            self.failure,
+            self.judge,
             self._planning.profile.item_s,
             lazily=lazily,
             limit_s=limit_s,
-            watch=limit_s is None and self._free and self._moves < MOST_MOVES,
+            ends_at=self._ends_at,
+            watch=limit_s is None and self._may_move(),
         )
 
     def _parallel(self, feed: Feed) -> Generator[Piece, None, None]:
@@ -125,19 +146,22 @@ class Execution:
         feed.plan(chosen.schedule, planning.profile.item_s, carry_items=not visible)
         payload = planning.payload
         request = OpenRequest(
-            planning.function,
+            planning.runnable,
             chosen.workers,
             source,
             self._cores_per_worker(),
             planning.options,
             payload,
         )
-        run = Run(self._backend, request, feed, self.report, failure=self.failure, held=self._held)
-        run.may_give_up = self._free and not self._backend.traits.remote
+        run = Run(self._backend, request, feed, self.report, judge=self.judge, held=self._held)
+        run.ends_at = self._ends_at
+        run.may_give_up = self._may_work_here() and not self._backend.traits.remote
         offer = self._offer()
         run.latency_s = offer.costs.latency_s.value if offer else 0.0
         yield from run.pieces()
-        if run.gave_up:
+        if run.broken is not None:
+            self._do_without(run.broken, feed)
+        elif run.gave_up:
             self._move(None, "workers lost more time than they saved")
 
     # -- decisions ---------------------------------------------------------------------------
@@ -155,6 +179,36 @@ class Execution:
             self._decision = decision
             times = observed_s / max(expected, 1e-12)
             self._move(backend, f"items took {times:.1f} times as long as sampled")
+
+    def _may_move(self) -> bool:
+        return self._free and self._moves < MOST_MOVES and not self._broken
+
+    def _may_work_here(self) -> bool:
+        """Whether the run may go on in the caller: a limit of time cannot be enforced there, and
+        what has killed workers would end it.
+        """
+        return self._free and self._planning.policy.timeout is None and not self.report.lost_workers
+
+    def _do_without(self, error: BackendUnavailable, feed: Feed) -> None:
+        """The engine did not start, or has gone: the next best candidate takes what is left. One
+        that the caller named is not replaced.
+        """
+        assert self._backend is not None
+        self._broken.add(self._backend.name)
+        for candidate in self._decision.rejected:
+            if not self._free or candidate.backend in self._broken:
+                continue
+            backend = self._planning.backend_of(candidate)
+            if backend.traits.inline:
+                continue  # the plain loop is the last resort
+            self._decision = self._decision._replace(chosen=candidate)
+            self._move(backend, str(error))
+            return
+        if self._may_work_here():
+            self._move(None, str(error))
+        else:
+            self.failure.offer(AFTER_ALL, error)
+            feed.cut(0)
 
     def _move(self, backend: Backend | None, why: str) -> None:
         before, after = self.report.backend, "serial" if backend is None else backend.name

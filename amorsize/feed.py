@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from amorsize.backend import Chunk
@@ -40,6 +40,13 @@ class Feed:
         self._number = 0
         self._end: int | None = None
 
+    def _loaded(self, chunk: Chunk) -> Chunk:
+        """A chunk put back by a session whose workers read the source, for one whose do not."""
+        if self._carry and chunk.items is None:
+            assert isinstance(self._source, IndexedSource)
+            return self._chunk(chunk.spans, self._source.spans(chunk.spans))
+        return chunk
+
     def plan(self, schedule: Schedule, item_s: float, *, carry_items: bool) -> None:
         """Cut what is left by another schedule."""
         self.schedule, self.item_s, self._carry = schedule, item_s, carry_items
@@ -61,7 +68,7 @@ class Feed:
         Raises whatever the data raises when it is read.
         """
         if self._again:
-            return self._again.popleft()
+            return self._loaded(self._again.popleft())
         if isinstance(self._source, StreamSource):
             return self._next_of_stream(self._source)
         spans = self._cut_spans(self.schedule.next_size(self._left()))
@@ -119,18 +126,33 @@ class Feed:
         kept = [chunk for chunk in chunks if not self._is_cut(chunk)]
         self._again.extendleft(reversed(kept))
 
-    def split(self, chunk: Chunk) -> list[Chunk]:
-        """Two halves of a chunk of at least two items."""
-        half = chunk.count // 2
-        left, right = _split_spans(chunk.spans, half)
-        items = chunk.items
-        return [
-            self._chunk(left, None if items is None else items[:half]),
-            self._chunk(right, None if items is None else items[half:]),
-        ]
+    def split(self, chunk: Chunk, parts: int = 2) -> list[Chunk]:
+        """A chunk cut into parts of about equal size, no more than it has items."""
+        size = -(-chunk.count // max(1, parts))
+        cut = [self.part(chunk, start, start + size) for start in range(0, chunk.count, size)]
+        return [part for part in cut if part is not None]
+
+    def part(self, chunk: Chunk, start: int, stop: int) -> Chunk | None:
+        """The items at positions ``start`` to ``stop`` (exclusive) of a chunk; ``None`` if that
+        is none.
+        """
+        _, rest = _split_spans(chunk.spans, start)
+        spans, _ = _split_spans(rest, stop - start)
+        if not spans:
+            return None
+        return self._chunk(spans, None if chunk.items is None else chunk.items[start:stop])
 
     def _left(self) -> int:
         return sum(_length(gap) for gap in self._gaps)
+
+    def give_up(self) -> Iterator[Span]:
+        """Take all that is left as spans that nobody will run. A stream's unread items are no
+        part of them.
+        """
+        for chunk in self._again:
+            yield from chunk.spans
+        yield from self._gaps
+        self.cut(0)
 
     def cut(self, index: int) -> None:
         """Forget all items from ``index`` on: an earlier item has decided the outcome."""

@@ -42,6 +42,24 @@ def run_loop(
         return LoopResult([], position, error)
 
 
+def run_forgiving(
+    function: Callable[[Any], Any], items: Iterable[Any]
+) -> tuple[list[Any], list[tuple[int, Exception, Any]]]:
+    """The loop that goes on after an item has raised: results, with ``None`` for a failed item,
+    and position, exception and item of each that failed. What is no ``Exception`` (Ctrl-C,
+    ``SystemExit``) passes through.
+    """
+    values: list[Any] = []
+    failures: list[tuple[int, Exception, Any]] = []
+    for item in items:
+        try:
+            values.append(function(item))
+        except Exception as error:
+            failures.append((len(values), error, item))
+            values.append(None)
+    return values, failures
+
+
 def _run_counted(
     function: Callable[[Any], Any], items: Iterable[Any], first_index: int
 ) -> LoopResult:
@@ -60,7 +78,10 @@ def annotate(error: BaseException, index: int, item: object = None, where: str =
     """Add the item's index, a short form of the item and the worker to an exception's notes."""
     what = "" if item is None else f" ({shorten(item)})"
     place = f" on worker {where}" if where else ""
-    error.add_note(f"amorsize: raised by item {index}{what}{place}")
+    try:
+        error.add_note(f"amorsize: raised by item {index}{what}{place}")
+    except Exception:  # a user's exception may refuse attributes
+        pass
 
 
 def _item_at(items: Any, position: int) -> object:

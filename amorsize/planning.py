@@ -9,6 +9,7 @@ from typing import Any
 from amorsize import pricing
 from amorsize.backend import Backend
 from amorsize.errors import InvalidArgument, UnpicklableFunction, UnpicklableItem, UnpicklableResult
+from amorsize.guard import guarded
 from amorsize.model import bound
 from amorsize.packing import FunctionPayload, pack_function
 from amorsize.planner import (
@@ -24,6 +25,7 @@ from amorsize.planner import (
     serial_only,
 )
 from amorsize.plugins import registry
+from amorsize.policy import DEFAULT, Policy
 from amorsize.probes import Limits, limits
 from amorsize.profile import Profile
 from amorsize.sampler import Sample, measure_packing
@@ -44,6 +46,7 @@ class Planning:
         workers: exact number of workers, if the caller wants one.
         chunk_size: exact number of items per chunk, if the caller wants one.
         options: options of the named backend.
+        policy: what happens when items fail.
         automatically: whether the backend is amorsize's to choose, also in the middle of a run.
     """
 
@@ -63,12 +66,17 @@ class Planning:
         workers: int | None = None,
         chunk_size: int | None = None,
         options: Mapping[str, Any] | None = None,
+        policy: Policy = DEFAULT,
         *,
         automatically: bool = True,
     ) -> None:
         self.function, self.source, self.sample = function, source, sample
         self.workers, self.chunk_size, self.options = workers, chunk_size, options or {}
         self.automatically = automatically
+        self.policy = policy
+        """What happens when items fail."""
+        self.runnable = guarded(function, policy)
+        """The function as it is called: the user's own, unless the policy guards each call."""
 
     @property
     def profile(self) -> Profile:
@@ -82,7 +90,8 @@ class Planning:
 
     def automatic(self) -> tuple[Decision, Backend | None]:
         """Choose among all usable backends; the backend is ``None`` for the plain loop."""
-        reason = self._why_serial()
+        timeout = self.policy.timeout is not None
+        reason = "" if timeout else self._why_serial()
         if reason:
             return serial_only(self.profile, reason), None
         known = registry()
@@ -90,12 +99,18 @@ class Planning:
         usable = []
         for backend in known.backends.values():
             state = backend.availability()
-            if state.usable:
+            if timeout and backend.traits.shares_memory:
+                refused.append(Refusal(backend.name, "it cannot end an item that takes too long"))
+            elif state.usable:
                 usable.append(backend)
             else:
                 refused.append(Refusal(backend.name, state.reason))
         decision = self._decide(usable, refused, forced=False)
         return decision, known.backends[decision.chosen.backend]
+
+    def backend_of(self, candidate: Candidate) -> Backend:
+        """The backend of a candidate of an automatic plan."""
+        return registry().backends[candidate.backend]
 
     def revised(self, item_s: float, remaining: int | None) -> Planning:
         """The same with another item time and number of items left, as a run has seen them."""
@@ -123,6 +138,7 @@ class Planning:
             SerializationError: if function, items or results cannot travel to it.
         """
         backend = registry().resolve(wanted).bind(self.options)
+        check_enforceable(self.policy, backend)
         decision = self._decide([backend], [], forced=True, fixed_chunks=fixed_chunks)
         return decision, backend
 
@@ -188,7 +204,7 @@ class Planning:
             self._measure_packing(inputs=bool(ships))
         if ships and self.payload is None and not self.profile.function_error:
             try:
-                self.payload = pack_function(self.function)
+                self.payload = pack_function(self.runnable)
                 self._refine(function_bytes=self.payload.nbytes)
             except UnpicklableFunction as error:
                 self._refine(function_error=str(error.__cause__ or error))
@@ -232,6 +248,20 @@ class Planning:
                     return start + offset, value
         start, values = self.sample.results[0]
         return start, values[0]
+
+
+def check_enforceable(policy: Policy, backend: Backend) -> None:
+    """Refuse a named backend that cannot keep what was asked for.
+
+    Raises:
+        InvalidArgument: for a time limit on items that run in threads of this process.
+    """
+    traits = backend.traits
+    if policy.timeout is not None and traits.shares_memory and not traits.inline:
+        raise InvalidArgument(
+            f"backend {backend.name!r} cannot enforce timeout=...: a thread cannot be ended. Use "
+            "'multiprocessing', 'dask', 'ray', or 'serial' if the items can be interrupted"
+        )
 
 
 def predictions(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from amorsize.execution import Execution
 from amorsize.model import Term
 from amorsize.planner import SERIAL, Candidate, Decision, Refusal
 from amorsize.planning import Planning, predictions
+from amorsize.policy import SKIPPED
 from amorsize.profile import Profile
 from amorsize.source import StreamSource
 
@@ -240,6 +241,8 @@ class Plan:
         self._finish(execution)
         if execution.failure.error is not None:
             raise execution.failure.error
+        if self._planning.policy.on_error == "skip" and execution.report.failed_items:
+            return [value for value in results if value is not SKIPPED]
         return results
 
     def stream(self, backend: Any = None, *, ordered: bool = True) -> Iterator[Any]:
@@ -262,15 +265,20 @@ class Plan:
             if ordered:
                 reorder = collect.Reorder(pieces, ready)
                 execution.hold(lambda: reorder.held)
-                yield from reorder
+                yield from self._without_skipped(reorder)
             else:
                 for _, values in chain(ready, pieces):
-                    yield from values
+                    yield from self._without_skipped(values)
         finally:
             pieces.close()
             self._finish(execution)
         if execution.failure.error is not None:
             raise execution.failure.error
+
+    def _without_skipped(self, values: Iterable[Any]) -> Iterable[Any]:
+        if self._planning.policy.on_error != "skip":
+            return values
+        return (value for value in values if value is not SKIPPED)
 
     def _execution(self, wanted: Any) -> Execution:
         if isinstance(self._planning.source, StreamSource):

@@ -6,6 +6,7 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from amorsize import model
+from amorsize.errors import ItemError
 from amorsize.model import Prediction
 from amorsize.worker import ChunkTimes
 
@@ -76,6 +77,14 @@ class RunReport:
     """Workers that vanished during the run."""
     rerun_items: int = 0
     """Items that may have run more than once because their worker vanished."""
+    retries: int = 0
+    """Further attempts at items that had raised."""
+    failed_items: int = 0
+    """Items that failed for good; of a run that raises, those known when it ended."""
+    failures: deque[ItemError]
+    """The failed items, in order of arrival; of very many the last ones."""
+    remarks: list[str]
+    """What happened to workers and engines, in words."""
     moves: list[str]
     """Changes of backend during the run, each with its reason."""
     prediction: Prediction | None
@@ -88,6 +97,7 @@ class RunReport:
     def __init__(self, backend: str, workers: int, prediction: Prediction | None = None) -> None:
         self.backend, self.workers, self.prediction = backend, workers, prediction
         self.moves, self.chunks = [], deque(maxlen=RECORDS_KEPT)
+        self.remarks, self.failures = [], deque(maxlen=RECORDS_KEPT)
 
     @property
     def ratio(self) -> float | None:
@@ -127,6 +137,12 @@ class RunReport:
         self.packing_s += times.pack_s
         self.result_bytes += nbytes
         self.peak_rss_bytes = max(self.peak_rss_bytes, times.peak_rss_bytes)
+        self.retries += times.retries
+
+    def fail(self, error: ItemError) -> None:
+        """An item has failed for good."""
+        self.failed_items += 1
+        self.failures.append(error)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data, chunks as a count."""
@@ -148,11 +164,18 @@ class RunReport:
                 "peak_rss_bytes",
                 "lost_workers",
                 "rerun_items",
+                "retries",
+                "failed_items",
                 "chunk_count",
             )
         }
         data["ratio"] = self.ratio
         data["moves"] = list(self.moves)
+        data["remarks"] = list(self.remarks)
+        data["failures"] = [
+            {"index": e.index, "item": e.item, "error": str(e), "worker": e.worker}
+            for e in self.failures
+        ]
         data["terms"] = [term._asdict() for term in self.terms]
         return data
 
@@ -170,6 +193,11 @@ class RunReport:
             predicted = "-" if term.predicted is None else f"{term.predicted:.4f} s"
             lines.append(f"  {term.name:<20}{predicted:>12}{term.actual:>10.4f} s")
         lines += [f"  moved {move}" for move in self.moves]
+        lines += [f"  {remark}" for remark in self.remarks]
+        if self.failed_items:
+            lines.append(f"  {self.failed_items} items failed; the first: {self.failures[0]}")
+        if self.retries:
+            lines.append(f"  {self.retries} further attempts at items that had raised")
         if self.lost_workers:
             lines.append(f"  {self.lost_workers} workers died; {self.rerun_items} items ran again")
         return "\n".join(lines)

@@ -7,10 +7,21 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from amorsize.backend import Backend, Chunk, OpenRequest, Session
-from amorsize.errors import WorkerDied, WorkerLost
+from amorsize.backend import Backend, Chunk, OpenRequest, PackedOutcome, Session
+from amorsize.errors import (
+    AmorsizeError,
+    BackendUnavailable,
+    DeadlineExceeded,
+    ItemNotLoaded,
+    ResultNotLoaded,
+    UnpicklableItem,
+    WorkerLost,
+    WorkersKeepDying,
+)
 from amorsize.feed import Feed
-from amorsize.loop import annotate
+from amorsize.interrupts import shielded, terminating
+from amorsize.judge import AFTER_ALL, FirstFailure, Judge
+from amorsize.recovery import Recovery, most_deaths
 from amorsize.report import RunReport
 from amorsize.worker import Outcome
 
@@ -21,27 +32,11 @@ Piece = tuple[int, list[Any]]
 """Index of the first item, and the results of consecutive items."""
 
 MOST_QUEUED_PER_WORKER = 16
-ATTEMPTS = 2
-"""Times an item may cost its worker before it is held guilty."""
 REVISE = 1.25
 """Change of the estimated item time, up or down, from which what remains is re-chunked."""
 GIVE_UP_AFTER_S, GIVE_UP_RATIO = 0.05, 1.1
 """After this many seconds, workers whose items took together less than the elapsed time over
 this ratio have gained nothing: the caller goes on alone."""
-AFTER_ALL = 1 << 62
-"""Index of an error of the data itself: any item before it that fails comes first."""
-
-
-class FirstFailure:
-    """Error state of a run: the lowest index that failed, as the plain loop would meet it."""
-
-    index: int = -1
-    error: BaseException | None = None
-
-    def offer(self, index: int, error: BaseException) -> None:
-        """Keep the error if no earlier item has failed."""
-        if self.error is None or index < self.index:
-            self.index, self.error = index, error
 
 
 class Run:
@@ -55,16 +50,20 @@ class Run:
         request: what its session needs to know.
         feed: what is left to run.
         report: takes the measurements.
-        failure: takes the error.
+        judge: decides about failed items, and takes the error that ends the run.
         held: tells how many pieces the consumer has not passed on; bounds what is in flight.
     """
 
     latency_s: float = 0.0
     """Round trip of a chunk, which decides how many are queued ahead."""
+    ends_at: float = math.inf
+    """``time.perf_counter()`` at which the run must be over."""
     may_give_up: bool = False
     """Whether to stop when the workers prove slower than the plain loop."""
     gave_up: bool = False
     """Whether the run ended for that reason, with items left."""
+    broken: BackendUnavailable | None = None
+    """Why the engine cannot go on, if that is so; unfinished items are back in the feed."""
 
     def __init__(
         self,
@@ -72,46 +71,80 @@ class Run:
         request: OpenRequest,
         feed: Feed,
         report: RunReport,
-        failure: FirstFailure,
+        judge: Judge,
         held: Callable[[], int] = lambda: 0,
     ) -> None:
         self.backend, self.request, self.feed = backend, request, feed
-        self.report, self.failure, self.held = report, failure, held
+        self.report, self.judge, self.held = report, judge, held
+        self._recovery = Recovery(report, judge.policy.timeout)
         self._flying: dict[Future[Any], Chunk] = {}
-        self._deaths: dict[int, int] = {}
+        self._submitted: dict[int, float] = {}
+        self._ready: list[Piece] = []
+        self._cancel = False
         self._began = self._computed_s = self._chunk_wall_s = 0.0
+
+    @property
+    def failure(self) -> FirstFailure:
+        """The error that ends the run."""
+        return self.judge.failure
 
     def pieces(self) -> Generator[Piece, None, None]:
         """Results as they arrive, in any order. Closing the iterator cancels the run."""
-        begin = time.perf_counter()
-        session = self.backend.open(self.request)
-        self._began = time.perf_counter()
-        self.report.startup_s += self._began - begin
-        finished = False
-        try:
-            yield from self._pump(session)
-            finished = self.failure.error is None
-        finally:
+        with terminating():
             begin = time.perf_counter()
-            session.close(cancel=not finished)
-            self.report.shutdown_s += time.perf_counter() - begin
+            session = self._open()
+            if session is None:
+                return
+            self._began = time.perf_counter()
+            self.report.startup_s += self._began - begin
+            finished = False
+            try:
+                yield from self._pump(session)
+                finished = self.failure.error is None and not self._cancel
+            finally:
+                with shielded():
+                    begin = time.perf_counter()
+                    session.close(cancel=not finished)
+                    self.report.shutdown_s += time.perf_counter() - begin
+
+    def _open(self) -> Session | None:
+        try:
+            return self.backend.open(self.request)
+        except BackendUnavailable as error:
+            self.broken = error
+        except AmorsizeError:  # the function cannot travel
+            raise
+        except Exception as error:  # an engine may fail in any way
+            self.broken = BackendUnavailable(self.backend.name, f"it did not start: {error}")
+            self.broken.__cause__ = error
+        return None
 
     def _pump(self, session: Session) -> Iterator[Piece]:
         self._fill(session)
-        while self._flying:
-            for future in session.wait(self._flying.keys(), None):
-                chunk = self._flying.pop(future, None)
-                if chunk is None:
-                    continue
-                yield from self._arrived(future, chunk)
+        while self._flying or self._ready:
+            if not self._ready:
+                self._await(session)
+            ready, self._ready = self._ready, []
+            yield from ready
             if self.failure.error is not None:
                 self._drop_undecided()
             self._fill(session)
 
+    def _await(self, session: Session) -> None:
+        """Wait until chunks end, or the run's time is over."""
+        left = self.ends_at - time.perf_counter()
+        if left <= 0:
+            self._expire()
+            return
+        for future in session.wait(self._flying.keys(), None if left == math.inf else left):
+            chunk = self._flying.pop(future, None)
+            if chunk is not None:
+                self._arrived(future, chunk, session)
+
     def _fill(self, session: Session) -> None:
         """Submit until the window is full or nothing is left."""
         begin = time.perf_counter()
-        while not self.gave_up and (
+        while not (self.gave_up or self.broken) and (
             not self._flying or len(self._flying) + self.held() < self._window(session)
         ):
             try:
@@ -123,10 +156,12 @@ class Run:
                 break
             try:
                 self._flying[session.submit(chunk)] = chunk
-            except Exception as error:  # an item that cannot travel, or an engine that gave up
-                index = getattr(error, "index", chunk.first_index)
-                self.failure.offer(index, error)
-                self.feed.cut(index)
+            except UnpicklableItem as error:
+                self._refused(chunk, error)
+            except Exception as error:
+                self._engine_failed(chunk, error)
+            else:
+                self._submitted[chunk.number] = time.perf_counter()
         self.report.driver_s += time.perf_counter() - begin
 
     def _window(self, session: Session) -> int:
@@ -134,6 +169,9 @@ class Run:
         long against a chunk.
         """
         workers = max(1, session.workers)
+        most = self._recovery.most_workers
+        if most is not None:  # memory is short: nothing waits at a worker
+            return min(workers, most)
         chunk_s = max(self._chunk_s(), 1e-6)
         ahead = min(MOST_QUEUED_PER_WORKER, max(1, math.ceil(self.latency_s / chunk_s)))
         return workers * (1 + ahead)
@@ -143,23 +181,35 @@ class Run:
             return self._chunk_wall_s
         return next((chunk.expected_s for chunk in self._flying.values()), 1.0)
 
-    def _arrived(self, future: Future[Any], chunk: Chunk) -> Iterator[Piece]:
+    def _arrived(self, future: Future[Any], chunk: Chunk, session: Session) -> None:
         begin = time.perf_counter()
+        flown_s = begin - self._submitted.pop(chunk.number, begin)
         try:
-            outcome: Outcome = future.result().unpack()
+            outcome = self._outcome(future)
         except WorkerLost as lost:
-            self._lost(chunk, lost)
-            return
-        except BaseException as error:  # the engine failed, or a result cannot be rebuilt
-            self.failure.offer(getattr(error, "index", chunk.first_index), error)
-            return
-        finally:
-            self.report.driver_s += time.perf_counter() - begin
-        self.report.record(chunk.first_index, len(outcome.values), outcome.times, outcome.nbytes)
-        self._observe(chunk, outcome)
-        if outcome.failures:
-            self._note_failure(chunk, outcome)
-        yield from _pieces(chunk, outcome.values)
+            self._lost(chunk, lost, flown_s, session)
+        except UnpicklableItem as error:
+            self._refused(chunk, error)
+        except (ItemNotLoaded, ResultNotLoaded) as error:
+            self._suspect(chunk, error)
+        except BaseException as error:
+            self._engine_failed(chunk, error)
+        else:
+            self._recovery.progressed()
+            count = len(outcome.values)
+            self.report.record(chunk.first_index, count, outcome.times, outcome.nbytes)
+            self._observe(chunk, outcome)
+            values = self._judged(chunk, outcome) if outcome.failures else outcome.values
+            self._ready.extend(_pieces(chunk, values))
+        self.report.driver_s += time.perf_counter() - begin
+
+    @staticmethod
+    def _outcome(future: Future[Any]) -> Outcome:
+        arrived: Outcome | PackedOutcome = future.result()
+        try:
+            return arrived.unpack()
+        except Exception as error:  # whatever a user's class does when it is rebuilt
+            raise ResultNotLoaded(f"{type(error).__name__}: {error}") from error
 
     def _observe(self, chunk: Chunk, outcome: Outcome) -> None:
         """Compare what a chunk took with what was expected of it: re-chunk what remains, and
@@ -177,19 +227,111 @@ class Run:
         elapsed = time.perf_counter() - self._began
         if (
             self.may_give_up
+            and not self.report.lost_workers  # deaths take time, and the caller must survive
             and elapsed > GIVE_UP_AFTER_S
             and chunk.number >= 4 * self.request.workers
         ):
             self.gave_up = elapsed > GIVE_UP_RATIO * self._computed_s
 
-    def _note_failure(self, chunk: Chunk, outcome: Outcome) -> None:
-        first = outcome.failures[0]
-        index = list(chunk.indices())[first.position]
-        annotate(
-            first.exception, index, self._item(chunk, first.position, index), outcome.times.worker
+    # -- failures ----------------------------------------------------------------------------
+
+    def _judged(self, chunk: Chunk, outcome: Outcome) -> list[Any]:
+        """A chunk's results, with placeholders for forgiven items; up to the item that ends the
+        run if one does.
+        """
+        values, indices = list(outcome.values), list(chunk.indices())
+        for position, error in outcome.failures:
+            index = indices[position]
+            item = self._item(chunk, position, index)
+            instead = self.judge.failed(index, error, item, outcome.times.worker)
+            if not instead:
+                self.feed.cut(index)
+                return values[:position]
+            values[position : position + 1] = instead
+        return values
+
+    def _blame(self, chunk: Chunk, error: BaseException) -> None:
+        """The only item of a chunk has failed."""
+        index = chunk.first_index
+        instead = self.judge.failed(index, error, self._item(chunk, 0, index))
+        if instead:
+            self._ready.append((index, instead))
+        else:
+            self.feed.cut(index)
+
+    def _refused(self, chunk: Chunk, error: UnpicklableItem) -> None:
+        """An item cannot travel: the others of its chunk go without it."""
+        indices = list(chunk.indices())
+        at = indices.index(error.index) if error.index in indices else 0
+        before, guilty, after = (
+            self.feed.part(chunk, start, stop)
+            for start, stop in ((0, at), (at, at + 1), (at + 1, chunk.count))
         )
-        self.failure.offer(index, first.exception)
-        self.feed.cut(index)
+        self.feed.put_back(part for part in (before, after) if part is not None)
+        assert guilty is not None
+        self._blame(guilty, error)
+
+    def _suspect(self, chunk: Chunk, error: Exception) -> None:
+        """Something of a chunk cannot be rebuilt at the other end: find out what."""
+        if chunk.count == 1:
+            self._blame(chunk, error)
+            return
+        self.report.rerun_items += chunk.count if isinstance(error, ResultNotLoaded) else 0
+        self.feed.put_back(self.feed.split(chunk))
+
+    def _lost(self, chunk: Chunk, lost: WorkerLost, flown_s: float, session: Session) -> None:
+        """A worker vanished with this chunk: run its items again, in parts, so that an item
+        that kills workers is found; blame it when it is alone.
+        """
+        recovery = self._recovery
+        recovery.lost(chunk)
+        limit = most_deaths(session.workers)
+        if recovery.in_a_row > limit:
+            error = WorkersKeepDying(self.backend.name, recovery.in_a_row, lost.reason)
+            self.failure.offer(0, error)
+            self.feed.cut(0)
+            return
+        if lost.out_of_memory and (fewer := recovery.shrink(session.workers)) is not None:
+            session.shrink(fewer)
+            self.feed.put_back([chunk])
+        elif chunk.count > 1:
+            self.feed.put_back(self.feed.split(chunk, recovery.parts(flown_s)))
+        elif (guilt := recovery.verdict(chunk.first_index, lost, flown_s)) is None:
+            self.feed.put_back([chunk])
+        else:
+            self._blame(chunk, guilt)
+
+    def _engine_failed(self, chunk: Chunk, error: BaseException) -> None:
+        """The engine itself failed. If it has gone, others may run what is left."""
+        if isinstance(error, BackendUnavailable):
+            self.broken = error
+            self.feed.put_back([chunk, *self._flying.values()])
+            self._abandon()
+        else:
+            index = getattr(error, "index", chunk.first_index)
+            self.failure.offer(index, error)
+            self.feed.cut(index)
+
+    def _expire(self) -> None:
+        """The run's time is over: what is not finished is given up."""
+        policy = self.judge.policy
+        error = DeadlineExceeded(policy.deadline or 0.0)
+        spans = [span for chunk in self._flying.values() for span in chunk.spans]
+        self._abandon()
+        spans += self.feed.give_up()
+        if policy.forgives and self.feed.is_indexed:
+            self._ready += [
+                (start, self.judge.given_up(start, stop, error)) for start, stop in spans
+            ]
+        else:
+            self.failure.offer(min((start for start, _ in spans), default=AFTER_ALL), error)
+
+    def _abandon(self) -> None:
+        """Wait for nothing any more; what runs is stopped when the session closes."""
+        for future in self._flying:
+            future.cancel()
+        self._flying.clear()
+        self._cancel = True
 
     def _item(self, chunk: Chunk, position: int, index: int) -> object:
         """The item for a message; user data may raise anything."""
@@ -206,26 +348,6 @@ class Run:
             if chunk.first_index > self.failure.index:
                 future.cancel()
                 del self._flying[future]
-
-    def _lost(self, chunk: Chunk, lost: WorkerLost) -> None:
-        """A worker vanished with this chunk: run its items again, in halves, so that an item
-        that kills workers is found; blame it when it is alone.
-        """
-        self.report.lost_workers += 1
-        self.report.rerun_items += chunk.count
-        if chunk.count > 1:
-            self.feed.put_back(self.feed.split(chunk))
-            return
-        index = chunk.first_index
-        self._deaths[index] = self._deaths.get(index, 0) + 1
-        if self._deaths[index] < ATTEMPTS:
-            self.feed.put_back([chunk])
-            return
-        error = WorkerDied(index, lost.reason, self._deaths[index])
-        error.__cause__ = lost
-        annotate(error, index, self._item(chunk, 0, index))
-        self.failure.offer(index, error)
-        self.feed.cut(index)
 
 
 def _pieces(chunk: Chunk, values: list[Any]) -> Iterator[Piece]:

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from amorsize.loop import run_loop
+from amorsize.errors import ItemError
+from amorsize.guard import rest
+from amorsize.judge import is_placeholder, item_error, placeholder
+from amorsize.loop import LoopResult, annotate, run_forgiving, run_loop
 from amorsize.monitor import Monitor
 from amorsize.packing import Packed, pack
+from amorsize.policy import DEFAULT, Policy
 from amorsize.profile import Packing, Profile
 from amorsize.source import IndexedSource, Source, Span, StreamSource
 from amorsize.worker import peak_rss_bytes, rss_bytes
@@ -47,6 +51,10 @@ class Sample(NamedTuple):
     """Position of the first of them in the data."""
     failure: tuple[int, BaseException] | None = None
     """Index and exception of the item that ended the sample, if one raised."""
+    errors: Sequence[ItemError] = ()
+    """Items that failed and were forgiven; their places hold placeholders."""
+    retries: int = 0
+    """Further attempts at items that had raised."""
 
 
 class _Block(NamedTuple):
@@ -66,17 +74,18 @@ class _Block(NamedTuple):
 class _Recorder:
     """State while sampling."""
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        self.function = function
+    def __init__(self, function: Callable[[Any], Any], policy: Policy = DEFAULT) -> None:
+        self.function, self.policy = function, policy
         self.blocks: list[_Block] = []
         self.last_items: list[Any] = []
         self.failure: tuple[int, BaseException] | None = None
+        self.errors: list[ItemError] = []
 
     def run(self, start: int, items: list[Any]) -> bool:
         """Time one block; ``False`` if an item raised."""
         cpu, process = time.thread_time(), _process_cpu_s()
         wall = time.perf_counter()
-        loop = run_loop(self.function, items, start)
+        loop = self._loop(start, items)
         wall = time.perf_counter() - wall
         if loop.error is not None:
             if not isinstance(loop.error, Exception):  # Ctrl-C, SystemExit
@@ -87,6 +96,17 @@ class _Recorder:
         self.blocks.append(_Block(start, loop.values, wall, max(cpu, 0.0), max(process, 0.0)))
         self.last_items = items
         return True
+
+    def _loop(self, start: int, items: list[Any]) -> LoopResult:
+        if not self.policy.forgives:
+            return run_loop(self.function, items, start)
+        values, failures = run_forgiving(self.function, items)
+        for position, error, item in failures:
+            annotate(error, start + position, item)
+            told = item_error(start + position, error, item)
+            self.errors.append(told)
+            values[position] = placeholder(self.policy, told)
+        return LoopResult(values)
 
     @property
     def steady(self) -> list[_Block]:
@@ -102,13 +122,14 @@ class _Recorder:
         return _mean([block.per_item_s for block in self.steady])
 
 
-def sample(function: Callable[[Any], Any], source: Source) -> Sample:
+def sample(function: Callable[[Any], Any], source: Source, policy: Policy = DEFAULT) -> Sample:
     """Run ``function`` on a few items of ``source``.
 
-    An ``Exception`` raised by an item ends the sample and is kept in ``failure``;
+    An ``Exception`` raised by an item ends the sample and is kept in ``failure``, unless the
+    policy forgives it;
     ``KeyboardInterrupt`` and its kind pass through.
     """
-    recorder = _Recorder(function)
+    recorder = _Recorder(function, policy)
     rss, peak = rss_bytes(), peak_rss_bytes()
     monitor = Monitor(rss_bytes)
     monitor.start()
@@ -122,7 +143,8 @@ def sample(function: Callable[[Any], Any], source: Source) -> Sample:
     results = sorted(((b.start, b.values) for b in recorder.blocks), key=lambda block: block[0])
     profile = _profile(recorder, source, monitor, growth)
     start = recorder.blocks[-1].start if recorder.blocks else 0
-    return Sample(profile, results, recorder.last_items, start, recorder.failure)
+    errors, again = recorder.errors, rest(function)
+    return Sample(profile, results, recorder.last_items, start, recorder.failure, errors, again)
 
 
 def _run_blocks(recorder: _Recorder, source: Source) -> None:
@@ -274,7 +296,10 @@ def measure_packing(sample: Sample, *, inputs: bool) -> tuple[Packing, Packing]:
     """What sending an item and a result takes, measured on sampled ones. Pickling an item has
     effects of its own for some classes: it happens here only if ``inputs`` asks for it.
     """
-    outputs = _packing([value for _, block in sample.results[-3:] for value in block[:200]])
+    values = [value for _, block in sample.results[-3:] for value in block[:200]]
+    if sample.errors:
+        values = [value for value in values if not is_placeholder(value)]
+    outputs = _packing(values)
     return _packing(sample.recent_items[:200]) if inputs else Packing(), outputs
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
+from amorsize.errors import DeadlineExceeded
 from amorsize.feed import Feed
-from amorsize.loop import run_loop
+from amorsize.guard import rest
+from amorsize.judge import AFTER_ALL, Judge
+from amorsize.loop import LoopResult, run_forgiving, run_loop
 from amorsize.report import RunReport
-from amorsize.runner import AFTER_ALL, FirstFailure, Piece
+from amorsize.runner import Piece
 
 BLOCK_S = 0.0005
 """Predicted seconds of a block, some hundred times its own cost. If items turn out a thousand
@@ -31,10 +35,11 @@ class SerialRun:
         function: the user's function.
         feed: what is left to run.
         report: takes the measurements.
-        failure: takes the error.
+        judge: decides about failed items, and takes the error that ends the run.
         item_s: expected seconds per item.
         lazily: read one item of a stream at a time, so that nothing is read ahead of its use.
         limit_s: seconds after which to stop, ``None`` for no limit.
+        ends_at: ``time.perf_counter()`` at which the run must be over; looked at between blocks.
         watch: whether to stop when the expectation proves wrong.
     """
 
@@ -46,15 +51,17 @@ class SerialRun:
         function: Callable[[Any], Any],
         feed: Feed,
         report: RunReport,
-        failure: FirstFailure,
+        judge: Judge,
         item_s: float,
         *,
         lazily: bool = False,
         limit_s: float | None = None,
+        ends_at: float = math.inf,
         watch: bool = True,
     ) -> None:
-        self.function, self.feed, self.report, self.failure = function, feed, report, failure
+        self.function, self.feed, self.report, self.judge = function, feed, report, judge
         self.item_s, self.lazily, self.limit_s, self.watch = item_s, lazily, limit_s, watch
+        self.ends_at = ends_at
 
     def pieces(self) -> Generator[Piece, None, None]:
         """Results in order of the items."""
@@ -64,6 +71,7 @@ class SerialRun:
         finally:
             self.report.compute_s += time.perf_counter() - begin
             self.report.cpu_s += time.thread_time() - cpu
+            self.report.retries += rest(self.function)
 
     def _blocks(self, begin: float) -> Generator[Piece, None, None]:
         per_item = max(self.item_s, 1e-9)
@@ -77,11 +85,14 @@ class SerialRun:
             if not count:
                 return
             began = time.perf_counter()
-            loop = run_loop(self.function, items, start)
+            if began > self.ends_at:
+                yield from self._expire(start, count)
+                return
+            loop = self._run(items, start)
             window_s += time.perf_counter() - began
             window_items += count
             if loop.error is not None:
-                self._fail(start + loop.position, loop.error)
+                self._end(start + loop.position, loop)
                 return
             self.report.items += count
             yield start, loop.values
@@ -97,6 +108,30 @@ class SerialRun:
             return 1
         return max(1, min(CACHED_ITEMS, int(BLOCK_S / per_item)))
 
-    def _fail(self, index: int, error: BaseException) -> None:
-        self.failure.offer(index, error)
+    def _run(self, items: Iterable[Any], start: int) -> LoopResult:
+        if not self.judge.policy.forgives:
+            return run_loop(self.function, items, start)
+        values, failures = run_forgiving(self.function, items)
+        for position, error, item in failures:
+            values[position : position + 1] = self.judge.failed(start + position, error, item)
+        return LoopResult(values)
+
+    def _end(self, index: int, loop: LoopResult) -> None:
+        """An item has raised what is not forgiven; the loop has annotated it."""
+        assert loop.error is not None
+        self.judge.ended(index, loop.error)
         self.feed.cut(0)
+
+    def _fail(self, index: int, error: BaseException) -> None:
+        self.judge.failure.offer(index, error)
+        self.feed.cut(0)
+
+    def _expire(self, start: int, count: int) -> Iterator[Piece]:
+        """The run's time is over: what is not finished is given up."""
+        policy = self.judge.policy
+        error = DeadlineExceeded(policy.deadline or 0.0)
+        if policy.forgives and self.feed.is_indexed:
+            for begin, end in [(start, start + count), *self.feed.give_up()]:
+                yield begin, self.judge.given_up(begin, end, error)
+        else:
+            self._fail(start, error)

@@ -12,6 +12,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.errors import RemoteTraceback, UnpicklableResult, shorten
+from amorsize.guard import rest
 from amorsize.packing import FunctionPayload, Packed, pack
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class ChunkTimes(NamedTuple):
     """``host:pid`` of the process, with the thread's name where a process has several."""
     peak_rss_bytes: int
     """The process's largest resident size so far, in bytes; 0 where the system does not tell."""
+    retries: int = 0
+    """Further attempts at items that had raised."""
 
 
 class Outcome:
@@ -112,9 +115,10 @@ def run_chunk(
     """Run a chunk in this process and thread, for engines that share the caller's memory."""
     started, wall, cpu = time.monotonic(), time.perf_counter(), time.thread_time()
     values, failures = run_items(function, items, stop_on_error=stop_on_error)
+    retries = rest(function)
     wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
     name = f"{worker_name()}/{threading.current_thread().name}"
-    times = ChunkTimes(wall, cpu, 0.0, started, name, 0)
+    times = ChunkTimes(wall, cpu, 0.0, started, name, 0, retries)
     return Outcome(values, tuple(Failure(p, e) for p, e in failures), times)
 
 
@@ -130,7 +134,8 @@ def run_packed(
     where in the data the items are, for messages: their spans, or the index of the first.
 
     Raises:
-        FunctionNotLoaded: if the function or the items cannot be rebuilt here.
+        FunctionNotLoaded: if the function cannot be rebuilt here.
+        ItemNotLoaded: if an item cannot.
     """
     unpacking = time.perf_counter()
     call = function.load() if isinstance(function, FunctionPayload) else function
@@ -138,23 +143,25 @@ def run_packed(
     started, wall, cpu = time.monotonic(), time.perf_counter(), time.process_time()
     unpacking = wall - unpacking
     values, failures = run_items(call, inputs, stop_on_error=stop_on_error)
+    retries = rest(call)
     ended = time.perf_counter()
     cpu = time.process_time() - cpu
     packed_values, packed_failures = _pack_results(values, failures, at, stop_on_error)
     packing = time.perf_counter() - ended
+    unpacking += packing
     times = ChunkTimes(
-        ended - wall, cpu, unpacking + packing, started, worker_name(), peak_rss_bytes()
+        ended - wall, cpu, unpacking, started, worker_name(), peak_rss_bytes(), retries
     )
     return PackedOutcome(packed_values, packed_failures, times)
 
 
 def _unpack_items(items: Packed) -> Sequence[Any]:
-    from amorsize.errors import FunctionNotLoaded
+    from amorsize.errors import ItemNotLoaded
 
     try:
         unpacked: Sequence[Any] = items.unpack()
     except Exception as error:
-        raise FunctionNotLoaded(f"{type(error).__name__}: {error}") from error
+        raise ItemNotLoaded(f"{type(error).__name__}: {error}") from error
     return unpacked
 
 
@@ -248,7 +255,7 @@ class Carried:
 
 def _arrive(data: bytes, text: str, notes: tuple[str, ...]) -> BaseException:
     exception: BaseException = pickle.loads(data)  # noqa: S301
-    exception.__cause__ = RemoteTraceback(text)
+    BaseException.__setattr__(exception, "__cause__", RemoteTraceback(text))
     for note in notes:
         if note not in getattr(exception, "__notes__", ()):
             exception.add_note(note)

@@ -1,0 +1,65 @@
+"""Ctrl-C and SIGTERM while workers are alive: nothing may stay behind, however impatient."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Terminated(SystemExit):
+    """SIGTERM arrived while a run had workers: unwinds the stack so that they are ended."""
+
+    def __init__(self) -> None:
+        super().__init__(128 + signal.SIGTERM)
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back until the end of the block, which must be short: a second
+    Ctrl-C must not interrupt the clean-up that the first one started.
+    """
+    if not _in_main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = {kind: signal.signal(kind, lambda number, _: arrived.append(number)) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, signal.SIG_DFL if handler is None else handler)
+        for number in dict.fromkeys(arrived):
+            os.kill(os.getpid(), number)
+
+
+@contextmanager
+def terminating() -> Iterator[None]:
+    """Let SIGTERM unwind the stack where it would end this process on the spot; the process then
+    still dies of it. Handlers of the caller's own are left alone.
+    """
+    if not _in_main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def unwind(*_: Any) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    except Terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise
+    finally:
+        if signal.getsignal(signal.SIGTERM) is unwind:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -1,0 +1,124 @@
+"""What the caller wishes to happen when items fail: facts only, checked before anything runs."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Literal, NamedTuple, TypedDict, get_args
+
+from amorsize.errors import InvalidArgument
+
+OnError = Literal["raise", "skip", "return"]
+LONGEST_PAUSE_S = 60.0
+"""Longest pause between two attempts at an item, however often it has failed."""
+
+RetryOn = type[Exception] | tuple[type[Exception], ...]
+
+
+class Faults(TypedDict, total=False):
+    """The arguments of :func:`amorsize.plan`, ``map`` and their kind that concern failures.
+
+    They hold for the items of the sample too, on every backend.
+    """
+
+    on_error: OnError
+    """What an item's error does: ``"raise"`` (the default) ends the run with the error of the
+    first failing item, as the loop would; ``"skip"`` leaves the item out; ``"return"`` puts an
+    :class:`amorsize.ItemError` in its place. All are collected in ``report.failures``."""
+    retries: int
+    """Further attempts at an item that raised; default 0."""
+    backoff: float
+    """Longest pause before the second attempt in seconds, default 0.1. It doubles with each
+    further one up to a minute; the actual pause is random between half of it and all of it."""
+    retry_on: RetryOn
+    """Exceptions that are worth another attempt; default ``Exception``."""
+    timeout: float | None
+    """Seconds that one attempt at an item may take; ``None`` (the default) for no limit. An item
+    beyond it fails with :class:`amorsize.ItemTimeout`; if its code does not let itself be
+    interrupted, its worker is ended and replaced."""
+    deadline: float | None
+    """Seconds that the whole run may take, sample aside; ``None`` (the default) for no limit.
+    Beyond it the run ends with :class:`amorsize.DeadlineExceeded`."""
+
+
+class Policy(NamedTuple):
+    """:class:`Faults`, complete and checked."""
+
+    on_error: OnError = "raise"
+    retries: int = 0
+    backoff: float = 0.1
+    retry_on: tuple[type[Exception], ...] = (Exception,)
+    timeout: float | None = None
+    deadline: float | None = None
+
+    @property
+    def forgives(self) -> bool:
+        """Whether the run goes on after an item has failed."""
+        return self.on_error != "raise"
+
+    @property
+    def guards(self) -> bool:
+        """Whether something has to happen around each call of the function."""
+        return self.retries > 0 or self.timeout is not None
+
+    def pause_s(self, attempt: int) -> float:
+        """Seconds to wait after attempt number ``attempt`` (from 1) failed. Random, so that
+        items which failed together do not all come back together.
+        """
+        import random  # takes milliseconds to load
+
+        longest = min(LONGEST_PAUSE_S, self.backoff * 2.0 ** min(attempt - 1, 32))
+        return longest * random.uniform(0.5, 1.0)
+
+
+DEFAULT = Policy()
+
+
+class Placeholder(enum.Enum):
+    """Stands for a result that is left out; never reaches the user."""
+
+    SKIPPED = "skipped"
+
+
+SKIPPED = Placeholder.SKIPPED
+
+
+def policy_of(faults: Faults) -> Policy:
+    """Check the caller's wishes.
+
+    Raises:
+        TypeError: for an unknown name.
+        InvalidArgument: for a value that cannot work.
+    """
+    if not faults:
+        return DEFAULT
+    unknown = sorted(set(faults) - set(Policy._fields))
+    if unknown:
+        known = ", ".join(Policy._fields)
+        raise TypeError(f"unexpected argument {unknown[0]!r}; of failures there are: {known}")
+    policy = Policy(**faults)  # type: ignore[arg-type]
+    if policy.on_error not in get_args(OnError):
+        allowed = ", ".join(map(repr, get_args(OnError)))
+        raise InvalidArgument(f"on_error must be one of {allowed}, not {policy.on_error!r}")
+    if type(policy.retries) is not int or policy.retries < 0:
+        raise InvalidArgument(f"retries must be a whole number, 0 or more, not {policy.retries!r}")
+    _check_seconds("backoff", policy.backoff, least=0.0)
+    for name in ("timeout", "deadline"):
+        if getattr(policy, name) is not None:
+            _check_seconds(name, getattr(policy, name), least=1e-6)
+    return policy._replace(retry_on=_exceptions(policy.retry_on))
+
+
+def _check_seconds(name: str, value: Any, *, least: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
+        bound = "0 or more" if least == 0 else "above 0"
+        raise InvalidArgument(f"{name} must be a number of seconds {bound}, not {value!r}")
+
+
+def _exceptions(wanted: Any) -> tuple[type[Exception], ...]:
+    kinds = wanted if isinstance(wanted, tuple) else (wanted,)
+    if not kinds or not all(isinstance(k, type) and issubclass(k, Exception) for k in kinds):
+        raise InvalidArgument(
+            f"retry_on must be a class of exceptions below Exception or a tuple of such, "
+            f"not {wanted!r}"
+        )
+    return kinds
