@@ -20,11 +20,9 @@ in a module named by an entry point of the group ``amorsize``. Prove it with
 from __future__ import annotations
 
 import math
-import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from amorsize.costs import BackendCosts, declared, fallback
@@ -36,6 +34,7 @@ from amorsize.errors import (
     WorkerLost,
 )
 from amorsize.installed import installed_version, is_installed
+from amorsize.interrupts import shielded, unchanged_environment
 from amorsize.packing import FunctionPayload, Packed
 from amorsize.source import IndexedSource, Span
 from amorsize.work import Chunk, OpenRequest
@@ -278,18 +277,6 @@ class Backend(ABC):
         return f"<backend {self.name}>"
 
 
-@contextmanager
-def unchanged_environment() -> Iterator[None]:
-    """Put ``os.environ`` back at the end: engines leave the settings of their workers in it."""
-    before = dict(os.environ)
-    try:
-        yield
-    finally:
-        for name in set(os.environ) - set(before):
-            del os.environ[name]
-        os.environ.update(before)
-
-
 def process_pool_fallback() -> BackendCosts:
     """Defaults for workers in other processes of this host, of the order seen for
     ``ProcessPoolExecutor`` with fork (docs/costs.md has the table).
@@ -340,6 +327,7 @@ __all__ = [
     "run_packed",
     "run_shipped",
     "settle_in",
+    "shielded",
     "unchanged_environment",
 ]
 

@@ -1,4 +1,6 @@
-"""Ctrl-C and SIGTERM while workers are alive: nothing may stay behind, however impatient."""
+"""What a run must leave as it found it: Ctrl-C and SIGTERM end it with nothing left behind, however
+impatient; the environment stays the caller's.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +61,18 @@ def terminating() -> Iterator[None]:
     finally:
         if signal.getsignal(signal.SIGTERM) is unwind:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def unchanged_environment() -> Iterator[None]:
+    """Put ``os.environ`` back at the end: engines leave the settings of their workers in it."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _in_main_thread() -> bool:

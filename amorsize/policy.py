@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
 from amorsize.errors import InvalidArgument
@@ -73,13 +72,14 @@ class Policy(NamedTuple):
 DEFAULT = Policy()
 
 
-class Placeholder(enum.Enum):
-    """Stands for a result that is left out; never reaches the user."""
+class Skipped:
+    """Stands for a result that is left out; never reaches the user. There is one."""
 
-    SKIPPED = "skipped"
+    def __reduce__(self) -> str:
+        return "SKIPPED"
 
 
-SKIPPED = Placeholder.SKIPPED
+SKIPPED = Skipped()
 
 
 def policy_of(faults: Faults) -> Policy:
