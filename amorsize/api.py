@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 from amorsize.errors import InvalidArgument, NotCallable
 from amorsize.guard import guarded
 from amorsize.planning import Planning, check_enforceable
 from amorsize.plans import Plan
-from amorsize.policy import Faults, policy_of
+from amorsize.policy import policy_of
 from amorsize.sampler import sample
 from amorsize.source import source_of
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from amorsize.policy import Faults
 
 
 def plan(

@@ -23,7 +23,6 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from amorsize.costs import BackendCosts, declared, fallback

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, get_args
 
 from amorsize.errors import InvalidArgument
 
@@ -13,30 +13,32 @@ LONGEST_PAUSE_S = 60.0
 RetryOn = type[Exception] | tuple[type[Exception], ...]
 
 
-class Faults(TypedDict, total=False):
-    """The arguments of :func:`amorsize.plan`, ``map`` and their kind that concern failures.
+if TYPE_CHECKING:  # a dictionary with types takes a while to build, and only checkers ask
 
-    They hold for the items of the sample too, on every backend.
-    """
+    class Faults(TypedDict, total=False):
+        """The arguments of :func:`amorsize.plan`, ``map`` and their kind that concern failures.
 
-    on_error: OnError
-    """What an item's error does: ``"raise"`` (the default) ends the run with the error of the
-    first failing item, as the loop would; ``"skip"`` leaves the item out; ``"return"`` puts an
-    :class:`amorsize.ItemError` in its place. All are collected in ``report.failures``."""
-    retries: int
-    """Further attempts at an item that raised; default 0."""
-    backoff: float
-    """Longest pause before the second attempt in seconds, default 0.1. It doubles with each
-    further one up to a minute; the actual pause is random between half of it and all of it."""
-    retry_on: RetryOn
-    """Exceptions that are worth another attempt; default ``Exception``."""
-    timeout: float | None
-    """Seconds that one attempt at an item may take; ``None`` (the default) for no limit. An item
-    beyond it fails with :class:`amorsize.ItemTimeout`; if its code does not let itself be
-    interrupted, its worker is ended and replaced."""
-    deadline: float | None
-    """Seconds that the whole run may take, sample aside; ``None`` (the default) for no limit.
-    Beyond it the run ends with :class:`amorsize.DeadlineExceeded`."""
+        They hold for the items of the sample too, on every backend.
+        """
+
+        on_error: OnError
+        """What an item's error does: ``"raise"`` (the default) ends the run with the error of the
+        first failing item, as the loop would; ``"skip"`` leaves the item out; ``"return"`` puts an
+        :class:`amorsize.ItemError` in its place. All are collected in ``report.failures``."""
+        retries: int
+        """Further attempts at an item that raised; default 0."""
+        backoff: float
+        """Longest pause before the second attempt in seconds, default 0.1. It doubles with each
+        further one up to a minute; the actual pause is random between half of it and all of it."""
+        retry_on: RetryOn
+        """Exceptions that are worth another attempt; default ``Exception``."""
+        timeout: float | None
+        """Seconds that one attempt at an item may take; ``None``, the default, for no limit. One
+        beyond it fails with :class:`amorsize.ItemTimeout`; if its code does not let itself be
+        interrupted, its worker is ended and replaced."""
+        deadline: float | None
+        """Seconds that the whole run may take, sample aside; ``None`` (the default) for no limit.
+        Beyond it the run ends with :class:`amorsize.DeadlineExceeded`."""
 
 
 class Policy(NamedTuple):
