@@ -12,6 +12,7 @@ from amorsize.plans import Plan
 from amorsize.policy import policy_of
 from amorsize.sampler import sample
 from amorsize.source import source_of
+from amorsize.wishes import RunWishes, Wishes, of_run
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -27,7 +28,7 @@ def plan(
     workers: int | None = None,
     chunk_size: int | None = None,
     options: Mapping[str, Any] | None = None,
-    **faults: Unpack[Faults],
+    **wishes: Unpack[Wishes],
 ) -> Plan:
     """Sample ``fn`` on a few items of ``data``, and decide how to run the rest.
 
@@ -57,7 +58,7 @@ def plan(
         SerializationError: if function, items or results cannot travel to the named backend.
         Exception: what an item of the sample raised, with its index in the notes.
     """
-    made = _plan(fn, data, backend, workers, chunk_size, options, faults)
+    made = _plan(fn, data, backend, workers, chunk_size, options, wishes)
     failure = made.sample_failure
     if failure is not None:
         raise failure
@@ -72,13 +73,14 @@ def map(
     workers: int | None = None,
     chunk_size: int | None = None,
     options: Mapping[str, Any] | None = None,
-    **faults: Unpack[Faults],
+    **wishes: Unpack[RunWishes],
 ) -> list[Any]:
     """``[fn(x) for x in data]``, planned and run. Arguments and errors are those of
-    :func:`plan` and :meth:`Plan.run`; if several items raise, the error is that of the first
-    one, as in the loop.
+    :func:`plan` and :meth:`Plan.run` (``progress``, ``observers``); if several items raise, the
+    error is that of the first one, as in the loop.
     """
-    return _plan(fn, data, backend, workers, chunk_size, options, faults).run()
+    watching = of_run(wishes)
+    return _plan(fn, data, backend, workers, chunk_size, options, wishes).run(**watching)
 
 
 def imap(
@@ -90,12 +92,14 @@ def imap(
     workers: int | None = None,
     chunk_size: int | None = None,
     options: Mapping[str, Any] | None = None,
-    **faults: Unpack[Faults],
+    **wishes: Unpack[RunWishes],
 ) -> Iterator[Any]:
     """Iterate over ``fn(x) for x in data`` as results come, with bounded memory; ``data`` may
     be endless. Arguments as for :func:`plan` and :meth:`Plan.stream`.
     """
-    return _plan(fn, data, backend, workers, chunk_size, options, faults).stream(ordered=ordered)
+    watching = of_run(wishes)
+    made = _plan(fn, data, backend, workers, chunk_size, options, wishes)
+    return made.stream(ordered=ordered, **watching)
 
 
 def dask_map(
@@ -106,14 +110,14 @@ def dask_map(
     workers: int | None = None,
     chunk_size: int | None = None,
     options: Mapping[str, Any] | None = None,
-    **faults: Unpack[Faults],
+    **wishes: Unpack[RunWishes],
 ) -> list[Any]:
     """:func:`map` on Dask: on ``client``, else on the current client, else on a local cluster
     that lives as long as the call.
     """
     target = "dask" if client is None else client
     return map(
-        fn, data, backend=target, workers=workers, chunk_size=chunk_size, options=options, **faults
+        fn, data, backend=target, workers=workers, chunk_size=chunk_size, options=options, **wishes
     )
 
 
@@ -124,13 +128,13 @@ def ray_map(
     workers: int | None = None,
     chunk_size: int | None = None,
     options: Mapping[str, Any] | None = None,
-    **faults: Unpack[Faults],
+    **wishes: Unpack[RunWishes],
 ) -> list[Any]:
     """:func:`map` on Ray: on the session that is up, else on a local one that lives as long as
     the call.
     """
     return map(
-        fn, data, backend="ray", workers=workers, chunk_size=chunk_size, options=options, **faults
+        fn, data, backend="ray", workers=workers, chunk_size=chunk_size, options=options, **wishes
     )
 
 
@@ -141,11 +145,11 @@ def _plan(
     workers: int | None,
     chunk_size: int | None,
     options: Mapping[str, Any] | None,
-    faults: Faults,
+    wishes: Wishes,
 ) -> Plan:
     if not callable(fn):
         raise NotCallable(fn)
-    policy = policy_of(faults)
+    policy = policy_of(wishes)
     _check_count("workers", workers)
     _check_count("chunk_size", chunk_size)
     source = source_of(data)

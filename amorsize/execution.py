@@ -19,6 +19,7 @@ from amorsize.report import RunReport
 from amorsize.runner import Piece, Run
 from amorsize.serial import SerialRun
 from amorsize.source import IndexedSource
+from amorsize.worker import worker_name
 
 MOST_MOVES = 4
 """Times a run may change its mind; then it stays with what it has."""
@@ -59,22 +60,38 @@ class Execution:
         yields each as early as it can. An item's error is in ``failure`` at the end.
         """
         begin = time.perf_counter()
-        policy = self._planning.policy
-        stop_on_error = not policy.forgives
-        feed = Feed(self._planning.source, self._planning.done, stop_on_error=stop_on_error)
+        policy, planning = self._planning.policy, self._planning
+        feed = Feed(planning.source, planning.done, stop_on_error=not policy.forgives)
+        if self.report.watch is not None:
+            self.report.watch.started(self.report, planning.profile.items, planning.profile.sampled)
         self._take_over_sample(feed)
         if policy.deadline is not None:
             self._ends_at = begin + policy.deadline
+        raised, complete = None, False
         try:
-            if self._unknown_length() and not self._is_inline() and policy.timeout is None:
-                yield from self._before_workers(feed, lazily=lazily)
-            while feed.remaining != 0:
-                if self._is_inline():
-                    yield from self._serial(feed, lazily=lazily)
-                else:
-                    yield from self._parallel(feed)
+            yield from self._stretches(feed, lazily=lazily)
+            complete = self.failure.error is None
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            raised = error
+            raise
         finally:
             self.report.actual = time.perf_counter() - begin
+            if self.report.watch is not None:
+                self.report.watch.ended(
+                    self.report, raised or self.failure.error, complete=complete
+                )
+
+    def _stretches(self, feed: Feed, *, lazily: bool) -> Generator[Piece, None, None]:
+        timeout = self._planning.policy.timeout
+        if self._unknown_length() and not self._is_inline() and timeout is None:
+            yield from self._before_workers(feed, lazily=lazily)
+        while feed.remaining != 0:
+            if self._is_inline():
+                yield from self._serial(feed, lazily=lazily)
+            else:
+                yield from self._parallel(feed)
 
     def _take_over_sample(self, feed: Feed) -> None:
         """Failures of the sample are failures of the run."""
@@ -116,13 +133,25 @@ class Execution:
         offer = self._offer()
         if offer is not None:
             limit = _starting_s(offer, self._decision.chosen.workers)
-            yield from self._loop(feed, lazily=lazily, limit_s=limit).pieces()
+            yield from self._watched(self._loop(feed, lazily=lazily, limit_s=limit))
 
     def _serial(self, feed: Feed, *, lazily: bool) -> Generator[Piece, None, None]:
         stretch = self._loop(feed, lazily=lazily)
-        yield from stretch.pieces()
+        yield from self._watched(stretch)
         if stretch.observed_s is not None:
             self._think_again(feed, stretch.observed_s)
+
+    def _watched(self, stretch: SerialRun) -> Generator[Piece, None, None]:
+        """The pieces of a stretch in the caller, which knows no chunks to tell of."""
+        if self.report.watch is None:
+            yield from stretch.pieces()
+            return
+        begin = time.perf_counter()
+        for start, values in stretch.pieces():
+            seconds = time.perf_counter() - begin
+            self.report.watch.finished(start, len(values), seconds, worker_name())
+            yield start, values
+            begin = time.perf_counter()
 
     def _loop(self, feed: Feed, *, lazily: bool, limit_s: float | None = None) -> SerialRun:
         return SerialRun(
@@ -213,6 +242,8 @@ class Execution:
     def _move(self, backend: Backend | None, why: str) -> None:
         before, after = self.report.backend, "serial" if backend is None else backend.name
         self._backend = backend
+        if self.report.watch is not None:
+            self.report.watch.moved(before, after, why)
         self.report.moves.append(f"from {before} to {after} at item {self.report.items}: {why}")
         self.report.backend = after
         self.report.workers = 1 if backend is None else self._decision.chosen.workers

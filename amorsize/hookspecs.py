@@ -9,6 +9,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from amorsize.backend import Backend
+    from amorsize.events import Observer
 
 ENTRY_POINT_GROUP = "amorsize"
 
@@ -26,3 +27,8 @@ def amorsize_recognise(engine: Any) -> Backend | None:
     """A backend bound to a live engine object (a client, an executor, a pool), or ``None`` if
     the object is not one of this plugin's. Must not import an engine.
     """
+
+
+@hookspec
+def amorsize_observers() -> Sequence[Observer]:  # type: ignore[empty-body]
+    """Observers of the run that begins (:mod:`amorsize.events`): callables that take an event."""

@@ -17,8 +17,10 @@ from amorsize.planning import Planning, predictions
 from amorsize.policy import SKIPPED
 from amorsize.profile import Profile
 from amorsize.source import StreamSource
+from amorsize.wishes import watch
 
 if TYPE_CHECKING:
+    from amorsize.events import Observer
     from amorsize.probes import Limits
     from amorsize.report import RunReport
 
@@ -224,19 +226,27 @@ class Plan:
 
     # -- execution ---------------------------------------------------------------------------
 
-    def run(self, backend: Any = None) -> list[Any]:
+    def run(
+        self,
+        backend: Any = None,
+        *,
+        progress: bool | Observer = False,
+        observers: Iterable[Observer] = (),
+    ) -> list[Any]:
         """Run the plan: ``[fn(x) for x in data]``, in order, the sampled results included.
 
         Args:
             backend: run elsewhere than planned: a backend's name, a :class:`Backend` or a live
                 engine object (a Dask client). The plan is made anew for it from the same sample.
+            progress: show how far the run is, on the standard error stream.
+            observers: called with each event of the run (:mod:`amorsize.events`).
 
         Raises:
             BackendNotFound, BackendUnavailable: before any item runs.
             PlanConsumed: if the data was an iterator and has been used up.
             Exception: what the function raised, with the item's index in its notes.
         """
-        execution = self._execution(backend)
+        execution = self._execution(backend, progress, observers)
         results = collect.in_one_list(chain(self._planning.sample.results, execution.pieces()))
         self._finish(execution)
         if execution.failure.error is not None:
@@ -245,18 +255,26 @@ class Plan:
             return [value for value in results if value is not SKIPPED]
         return results
 
-    def stream(self, backend: Any = None, *, ordered: bool = True) -> Iterator[Any]:
+    def stream(
+        self,
+        backend: Any = None,
+        *,
+        ordered: bool = True,
+        progress: bool | Observer = False,
+        observers: Iterable[Observer] = (),
+    ) -> Iterator[Any]:
         """Run the plan and yield results as they come, with memory bounded by the chunks in
         flight. Closing the iterator early cancels the run.
 
         Args:
             backend: as for :meth:`run`.
             ordered: yield in the order of the items; otherwise as completed.
+            progress, observers: as for :meth:`run`.
 
         Raises:
             As :meth:`run`, while iterating; earlier results have been yielded by then.
         """
-        return self._stream(self._execution(backend), ordered=ordered)
+        return self._stream(self._execution(backend, progress, observers), ordered=ordered)
 
     def _stream(self, execution: Execution, *, ordered: bool) -> Iterator[Any]:
         ready = self._planning.sample.results
@@ -280,7 +298,9 @@ class Plan:
             return values
         return (value for value in values if value is not SKIPPED)
 
-    def _execution(self, wanted: Any) -> Execution:
+    def _execution(
+        self, wanted: Any, progress: bool | Observer, observers: Iterable[Observer]
+    ) -> Execution:
         if isinstance(self._planning.source, StreamSource):
             if self._consumed:
                 raise PlanConsumed
@@ -289,7 +309,9 @@ class Plan:
         if wanted is not None:
             decision, backend = self._planning.on(wanted)
         free = wanted is None and self._planning.automatically
-        return Execution(self._planning, decision, backend, free=free)
+        execution = Execution(self._planning, decision, backend, free=free)
+        execution.report.watch = watch(observers, progress)
+        return execution
 
     def _finish(self, execution: Execution) -> None:
         self.report = execution.report

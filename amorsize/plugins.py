@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -11,6 +11,9 @@ from amorsize import hookspecs
 from amorsize.backend import CONTRACT_VERSION, Backend
 from amorsize.discovery import load, wanted_plugins
 from amorsize.errors import BackendNotFound, BackendUnavailable, PluginRejected
+
+if TYPE_CHECKING:
+    from amorsize.events import Observer
 
 _lock = threading.RLock()
 _registry: Registry | None = None
@@ -129,6 +132,15 @@ def registry() -> Registry:
         if _registry is None:
             _registry = _discover()
         return _registry
+
+
+def observers() -> list[Observer]:
+    """Observers that plugins offer for a run; none where plugins have not been discovered: a
+    loop of milliseconds does not look for them.
+    """
+    if _registry is None or not _registry.manager.hook.amorsize_observers.get_hookimpls():
+        return []
+    return [one for some in _registry.manager.hook.amorsize_observers() for one in some]
 
 
 def _discover() -> Registry:

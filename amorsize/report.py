@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize import model
 from amorsize.errors import ItemError
 from amorsize.model import Prediction
 from amorsize.worker import ChunkTimes
+
+if TYPE_CHECKING:
+    from amorsize.events import Bus
 
 STARTUP, COMPUTE, OVERHEAD, SHUTDOWN = (
     model.STARTUP,
@@ -93,6 +96,8 @@ class RunReport:
     """Number of chunks that ran."""
     chunks: deque[ChunkRecord]
     """The last chunks, in order of completion."""
+    watch: Bus | None = None
+    """Whom to tell what happens, ``None`` if nobody watches."""
 
     def __init__(self, backend: str, workers: int, prediction: Prediction | None = None) -> None:
         self.backend, self.workers, self.prediction = backend, workers, prediction
@@ -138,11 +143,15 @@ class RunReport:
         self.result_bytes += nbytes
         self.peak_rss_bytes = max(self.peak_rss_bytes, times.peak_rss_bytes)
         self.retries += times.retries
+        if self.watch is not None:
+            self.watch.finished(first_index, count, times.wall_s, times.worker, nbytes)
 
     def fail(self, error: ItemError) -> None:
         """An item has failed for good."""
         self.failed_items += 1
         self.failures.append(error)
+        if self.watch is not None:
+            self.watch.failed(error.index, error.exception)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data, chunks as a count."""

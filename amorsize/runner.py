@@ -97,6 +97,9 @@ class Run:
                 return
             self._began = time.perf_counter()
             self.report.startup_s += self._began - begin
+            if self.report.watch is not None:
+                name, startup_s = self.backend.name, self._began - begin
+                self.report.watch.workers_started(name, session.workers, startup_s)
             finished = False
             try:
                 yield from self._pump(session)
@@ -162,6 +165,8 @@ class Run:
                 self._engine_failed(chunk, error)
             else:
                 self._submitted[chunk.number] = time.perf_counter()
+                if self.report.watch is not None:
+                    self.report.watch.submitted(chunk.first_index, chunk.count)
         self.report.driver_s += time.perf_counter() - begin
 
     def _window(self, session: Session) -> int:
@@ -223,6 +228,8 @@ class Run:
         if self.feed.item_s > 0:
             mixed = (self.feed.item_s + seen) / 2
             if not 1 / REVISE < mixed / self.feed.item_s < REVISE:
+                if self.report.watch is not None:
+                    self.report.watch.revised(self.feed.item_s, mixed)
                 self.feed.rescale(mixed)
         elapsed = time.perf_counter() - self._began
         if (
@@ -285,6 +292,8 @@ class Run:
         """
         recovery = self._recovery
         recovery.lost(chunk)
+        if self.report.watch is not None:
+            self.report.watch.lost(chunk.first_index, chunk.count, lost.reason)
         limit = most_deaths(session.workers)
         if recovery.in_a_row > limit:
             error = WorkersKeepDying(self.backend.name, recovery.in_a_row, lost.reason)

@@ -1,0 +1,57 @@
+"""The arguments that all public calls share, beyond where and with how many workers to run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypedDict
+
+from amorsize.policy import Faults
+
+if TYPE_CHECKING:
+    from amorsize.events import Bus, Observer
+
+
+class Wishes(Faults, total=False):
+    """Arguments of :func:`amorsize.plan` by name."""
+
+
+class RunWishes(Wishes, total=False):
+    """Arguments of the calls that plan and run at once."""
+
+    progress: bool | Observer
+    """Show on the standard error stream how far the run is (docs/progress.md)."""
+    observers: Iterable[Observer]
+    """Called with each event of the run (:mod:`amorsize.events`)."""
+
+
+class Watching(TypedDict, total=False):
+    """The part of :class:`RunWishes` that concerns the run alone."""
+
+    progress: bool | Observer
+    observers: Iterable[Observer]
+
+
+def of_run(wishes: RunWishes) -> Watching:
+    """Take what concerns the run alone out of ``wishes``."""
+    watching = Watching()
+    if "progress" in wishes:
+        watching["progress"] = wishes.pop("progress")
+    if "observers" in wishes:
+        watching["observers"] = wishes.pop("observers")
+    return watching
+
+
+def watch(observers: Iterable[Observer], progress: bool | Observer) -> Bus | None:
+    """Whom to tell what happens in a run, ``None`` if nobody watches."""
+    plugins = sys.modules.get("amorsize.plugins")
+    watching = [*observers, *(plugins.observers() if plugins else ())]
+    if progress:
+        from amorsize.progress import observer
+
+        watching.append(observer() if progress is True else progress)
+    if not watching:
+        return None
+    from amorsize.events import Bus
+
+    return Bus(watching)
