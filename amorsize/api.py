@@ -12,12 +12,12 @@ from amorsize.plans import Plan
 from amorsize.policy import policy_of
 from amorsize.sampler import sample
 from amorsize.source import source_of
-from amorsize.wishes import RunWishes, Wishes, of_run
+from amorsize.wishes import of_run
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from amorsize.policy import Faults
+    from amorsize.wishes import RunWishes, Wishes
 
 
 def plan(

@@ -4,37 +4,32 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
-from amorsize.policy import Faults
+if TYPE_CHECKING:  # a dictionary with types takes a while to build, and only checkers ask
+    from typing import TypedDict
 
-if TYPE_CHECKING:
     from amorsize.events import Bus, Observer
+    from amorsize.policy import Faults
 
+    class Wishes(Faults, total=False):
+        """Arguments of :func:`amorsize.plan` by name."""
 
-class Wishes(Faults, total=False):
-    """Arguments of :func:`amorsize.plan` by name."""
+    class Watching(TypedDict, total=False):
+        """Arguments of calls that run something."""
 
+        progress: bool | Observer
+        """Show on the standard error stream how far the run is (docs/progress.md)."""
+        observers: Iterable[Observer]
+        """Called with each event of the run (:mod:`amorsize.events`)."""
 
-class RunWishes(Wishes, total=False):
-    """Arguments of the calls that plan and run at once."""
-
-    progress: bool | Observer
-    """Show on the standard error stream how far the run is (docs/progress.md)."""
-    observers: Iterable[Observer]
-    """Called with each event of the run (:mod:`amorsize.events`)."""
-
-
-class Watching(TypedDict, total=False):
-    """The part of :class:`RunWishes` that concerns the run alone."""
-
-    progress: bool | Observer
-    observers: Iterable[Observer]
+    class RunWishes(Wishes, Watching, total=False):
+        """Arguments of the calls that plan and run at once."""
 
 
 def of_run(wishes: RunWishes) -> Watching:
     """Take what concerns the run alone out of ``wishes``."""
-    watching = Watching()
+    watching: Watching = {}
     if "progress" in wishes:
         watching["progress"] = wishes.pop("progress")
     if "observers" in wishes:
