@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.backend import FunctionPayload, Packed, PackedOutcome, run_packed, settle_in
-from amorsize.errors import FunctionNotLoaded
+from amorsize.errors import FunctionNotLoaded, ItemNotLoaded
 from amorsize_local.channel import End, receive, send
 
 if TYPE_CHECKING:
@@ -42,16 +43,18 @@ def serve(
     assignment: Assignment,
     orders: End,
     outcomes: End,
+    lifeline: End,
     foreign: Sequence[End] = (),
 ) -> None:
-    """Work until the orders end. ``foreign`` are the caller's ends of pipes, inherited by a
-    forked worker: closed here, so that every worker sees the end of its orders when the caller
-    is gone, however it ended.
+    """Work until the orders end, or the caller does. ``foreign`` are the caller's ends of pipes,
+    inherited by a forked worker: closed here, so that every worker sees the end of its orders
+    when the caller is gone, however it ended.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for end in foreign:
         end.close()
+    _die_with(lifeline)
     # Daemonic for the caller, which ends it at exit; but what works in the plain loop must work
     # here, functions that start processes of their own included.
     multiprocessing.current_process().daemon = False
@@ -65,6 +68,23 @@ def serve(
         return
 
 
+def _die_with(lifeline: End) -> None:
+    """Have the kernel kill this process once the caller has closed its end of a pipe on which
+    nothing is ever sent, even in the middle of an item. The pipe is opened anew: who gets the
+    signal is a property of an open pipe, and this one is shared by all workers. Where the system
+    cannot do it, a worker ends after its chunk.
+    """
+    try:
+        import fcntl
+
+        fd = os.open(f"/proc/self/fd/{lifeline.fileno()}", os.O_RDONLY | os.O_NONBLOCK)
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+    except (ImportError, AttributeError, OSError):
+        pass
+
+
 def _outcome(
     assignment: Assignment, order: Order, frames: Sequence[bytearray]
 ) -> PackedOutcome | FunctionNotLoaded:
@@ -73,7 +93,10 @@ def _outcome(
         items = Packed(frames[0], tuple(frames[1:]))
     else:
         assert assignment.source is not None
-        items = assignment.source.spans(order.spans)
+        try:
+            items = assignment.source.spans(order.spans)
+        except Exception as error:  # a user's sequence may raise anything
+            return ItemNotLoaded(f"{type(error).__name__}: {error}")
     try:
         return run_packed(assignment.function, items, order.spans, order.stop_on_error)
     except FunctionNotLoaded as error:

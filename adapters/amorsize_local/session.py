@@ -4,21 +4,25 @@ stays safe, and no shared queue that a dying worker could leave locked.
 
 from __future__ import annotations
 
+import os
 import pickle
 import select
 import selectors
+import signal
 import sys
 import time
+import weakref
 from collections import deque
 from collections.abc import Collection, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any
 
-from amorsize.backend import BackendUnavailable, Chunk, OpenRequest, Session, WorkerLost
+from amorsize.backend import BackendUnavailable, Chunk, OpenRequest, Session, WorkerLost, shielded
+from amorsize.probes import oom_kills
 from amorsize_local import channel
 from amorsize_local.server import Assignment, Order, name_of_death, outcome_of, serve
 
@@ -29,6 +33,12 @@ _SMALL_BYTES = 4096
 """Only orders that surely fit into a pipe may be sent to a busy worker: it may be blocked on
 sending a result, and two blocked ends would wait for each other."""
 _PATIENCE_S = 1.0
+"""Seconds that all workers together get to end by themselves."""
+_MOST_STILLBORN = 8
+"""Workers that may die one after the other without having been given anything."""
+
+_ours: weakref.WeakSet[channel.End] = weakref.WeakSet()
+"""The caller's ends of all pipes of all sessions, which no worker may keep open."""
 
 Ticket = tuple[Chunk, "Future[Any]"]
 
@@ -39,6 +49,19 @@ class _Worker:
     def __init__(self, process: BaseProcess, orders: channel.End, outcomes: channel.End) -> None:
         self.process, self.orders, self.outcomes = process, orders, outcomes
         self.tickets: deque[Ticket] = deque()
+        self.gone = False
+        """Whether it has been buried."""
+        _ours.update((orders, outcomes))
+        self.end = _handle_of(process.pid)
+        """Readable once the process has ended: children of its own may keep its pipes open."""
+
+    def dispose(self) -> None:
+        """Close what belongs to a process that has ended."""
+        self.orders.close()
+        self.outcomes.close()
+        self.process.close()
+        if self.end is not None:
+            os.close(self.end)
 
 
 class ProcessSession(Session):
@@ -53,16 +76,19 @@ class ProcessSession(Session):
         self._queue: deque[Ticket] = deque()
         self._workers: dict[int, _Worker] = {}
         self._selector = selectors.DefaultSelector()
-        self._wanted = request.workers
+        self._wanted, self._stillborn, self._ooms = request.workers, 0, oom_kills()
+        self._held_by_workers, self._lifeline = channel.pipe()
+        _ours.add(self._lifeline)
         try:
-            for _ in range(self._wanted):
-                self._start_worker()
+            with shielded():
+                for _ in range(self._wanted):
+                    self._start_worker()
         except OSError as error:
             self.close(cancel=True)
-            remedy = "use fewer workers, or backend='threads'"
-            raise BackendUnavailable(
-                "multiprocessing", f"cannot start workers: {error}", remedy
-            ) from error
+            raise _unavailable(f"cannot start workers: {error}") from error
+        except BaseException:
+            self.close(cancel=True)
+            raise
 
     @property
     def workers(self) -> int:  # type: ignore[override]
@@ -71,6 +97,8 @@ class ProcessSession(Session):
 
     def submit(self, chunk: Chunk) -> Future[Any]:
         """Queue a chunk and hand it to a free worker if there is one."""
+        if not self._wanted:
+            raise _unavailable("its workers could not be replaced")
         future: Future[Any] = Future()
         self._queue.append((chunk, future))
         self._hand_out()
@@ -83,37 +111,50 @@ class ProcessSession(Session):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             ready = self._selector.select(left)
             for key, _ in ready:
-                self._take(key.data)
+                worker, ended = key.data
+                if ended:
+                    self._drain(worker)
+                elif not worker.gone:
+                    self._take(worker)
             self._hand_out()
             if not ready and left is not None:
                 break
         return done
 
+    def shrink(self, workers: int) -> None:
+        """End workers that have nothing to do, and start no more than so many again."""
+        self._wanted = max(1, workers)
+        for worker in list(self._workers.values()):
+            if len(self._workers) > self._wanted and not worker.tickets:
+                self._remove(worker)
+
     def close(self, *, cancel: bool) -> None:
-        """End all workers: by the end of their orders, or at once with ``cancel``."""
+        """End all workers: by the end of their orders, or at once with ``cancel``, together with
+        the processes that they have started.
+        """
         workers, self._workers = list(self._workers.values()), {}
         self._queue.clear()
         self._selector.close()
         for worker in workers:
             worker.orders.close()
             if cancel:
+                _kill_descendants(worker.process.pid)
                 worker.process.terminate()
+        patience = time.monotonic() + _PATIENCE_S
         for worker in workers:
-            _reap(worker.process)
-            worker.outcomes.close()
-            worker.process.close()
+            _reap(worker.process, patience)
+            worker.dispose()
+        self._held_by_workers.close()
+        self._lifeline.close()
 
     def _start_worker(self) -> None:
         their_orders, orders = channel.pipe()
         outcomes, their_outcomes = channel.pipe()
         channel.enlarge(outcomes)
-        foreign: list[channel.End] = []
-        if self._inherits:
-            foreign = [orders, outcomes]
-            foreign += [end for w in self._workers.values() for end in (w.orders, w.outcomes)]
+        foreign = [orders, outcomes, *_ours] if self._inherits else []
         process = self._context.Process(  # type: ignore[attr-defined]
             target=serve,
-            args=(self._assignment, their_orders, their_outcomes, foreign),
+            args=(self._assignment, their_orders, their_outcomes, self._held_by_workers, foreign),
             name="amorsize-worker",
             daemon=True,
         )
@@ -123,7 +164,9 @@ class ProcessSession(Session):
         their_outcomes.close()
         worker = _Worker(process, orders, outcomes)
         self._workers[outcomes.fileno()] = worker
-        self._selector.register(outcomes.fileno(), selectors.EVENT_READ, worker)
+        self._selector.register(outcomes.fileno(), selectors.EVENT_READ, (worker, False))
+        if worker.end is not None:
+            self._selector.register(worker.end, selectors.EVENT_READ, (worker, True))
 
     def _hand_out(self) -> None:
         """Give queued chunks to free workers; short ones also to workers that will be free."""
@@ -155,8 +198,8 @@ class ProcessSession(Session):
         worker.tickets.append((chunk, future))
         try:
             channel.send(worker.orders, frames)
-        except OSError:  # it died: its pipe's end is taken care of where outcomes are read
-            self._bury(worker)
+        except OSError:  # it died: what it has still sent is read first, then its pipe's end
+            pass
 
     def _take(self, worker: _Worker) -> None:
         """Receive one outcome, or learn that the worker is dead."""
@@ -165,6 +208,7 @@ class ProcessSession(Session):
         except (EOFError, OSError):
             self._bury(worker)
             return
+        self._stillborn = 0
         _, future = worker.tickets.popleft()
         if future.cancelled():
             return
@@ -173,33 +217,99 @@ class ProcessSession(Session):
         except Exception as error:  # the worker could not load function or items
             future.set_exception(error)
 
+    def _drain(self, worker: _Worker) -> None:
+        """A worker has ended: take what it has still sent, and bury it."""
+        if not worker.gone:
+            os.set_blocking(worker.outcomes.fileno(), False)
+        while not worker.gone:
+            self._take(worker)
+
+    def _remove(self, worker: _Worker) -> int | None:
+        """End a worker, which may be dead already; returns its exit code."""
+        worker.gone = self._workers.pop(worker.outcomes.fileno()) is worker
+        self._selector.unregister(worker.outcomes.fileno())
+        if worker.end is not None:
+            self._selector.unregister(worker.end)
+        worker.orders.close()
+        _reap(worker.process, time.monotonic() + _PATIENCE_S)
+        code = worker.process.exitcode
+        worker.dispose()
+        return code
+
     def _bury(self, worker: _Worker) -> None:
         """Replace a dead worker. Only the chunk it ran is lost; queued ones go back."""
-        if self._workers.pop(worker.outcomes.fileno(), None) is None:
-            return
-        self._selector.unregister(worker.outcomes.fileno())
-        worker.orders.close()
-        _reap(worker.process)
-        reason = name_of_death(worker.process.exitcode)
-        worker.outcomes.close()
-        worker.process.close()
+        code = self._remove(worker)
+        lost = WorkerLost(name_of_death(code))
+        if code == -signal.SIGKILL and (ooms := oom_kills()) > self._ooms:
+            self._ooms = ooms
+            lost = WorkerLost("killed by the kernel, out of memory", out_of_memory=True)
         if worker.tickets:
             _, future = worker.tickets.popleft()
             if not future.cancelled():
-                future.set_exception(WorkerLost(reason))
+                future.set_exception(lost)
             self._queue.extendleft(reversed(worker.tickets))
-        self._start_worker()
+        else:
+            self._stillborn += 1
+        self._replace(lost)
+
+    def _replace(self, lost: WorkerLost) -> None:
+        if self._stillborn > _MOST_STILLBORN + self._wanted:
+            self._fail(f"workers die before they have been given anything: {lost.reason}")
+        elif len(self._workers) < self._wanted:
+            try:
+                self._start_worker()
+            except OSError as error:  # with fewer, as long as there are any
+                if not self._workers:
+                    self._fail(f"cannot start workers: {error}")
+
+    def _fail(self, reason: str) -> None:
+        """Nothing more can run here."""
+        tickets = [ticket for worker in self._workers.values() for ticket in worker.tickets]
+        for _, future in [*tickets, *self._queue]:
+            if not future.done():
+                future.set_exception(_unavailable(reason))
+        for worker in list(self._workers.values()):
+            worker.process.kill()
+            self._remove(worker)
+        self._queue.clear()
+        self._wanted = 0
 
 
-def _reap(process: BaseProcess) -> None:
-    """Wait for the end of a process, and make it end if that takes long. ``join`` with a
+def _unavailable(reason: str) -> BackendUnavailable:
+    remedy = "use fewer workers, or backend='threads'"
+    return BackendUnavailable("multiprocessing", reason, remedy)
+
+
+def _reap(process: BaseProcess, until: float) -> None:
+    """Wait for the end of a process, and make it end if it has not until then. ``join`` with a
     time-out would do the same after a costly import.
     """
     sentinel = select.poll()
     sentinel.register(process.sentinel, select.POLLIN)
-    if not sentinel.poll(_PATIENCE_S * 1000):
+    if not sentinel.poll(max(0.0, until - time.monotonic()) * 1000):
         process.kill()
     process.join()
+
+
+def _handle_of(pid: int | None) -> int | None:
+    """A file descriptor that becomes readable when a process ends, where the system has it."""
+    try:
+        return os.pidfd_open(pid or 0)
+    except (AttributeError, OSError):
+        return None
+
+
+def _kill_descendants(pid: int | None) -> None:
+    """End the processes below one, where the system tells them: those a user's function started
+    would outlive its worker.
+    """
+    with suppress(OSError, ValueError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children") as file:
+                children = [int(child) for child in file.read().split()]
+            for child in children:
+                _kill_descendants(child)
+                os.kill(child, signal.SIGKILL)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from amorsize.probes.forking import (
 from amorsize.probes.host import Host
 from amorsize.probes.limits import Limits, limits
 from amorsize.probes.nesting import nested_share
+from amorsize.probes.oom import oom_kills
 from amorsize.probes.system import System
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ __all__ = [
     "limits",
     "memory_bandwidth",
     "nested_share",
+    "oom_kills",
     "start_methods",
     "topology",
 ]
