@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from amorsize.errors import InvalidArgument, NotCallable
@@ -51,6 +52,8 @@ def plan(
             and ``retry_on`` (default ``Exception``) refine it.
         timeout: seconds that an attempt at an item may take; no limit by default.
         deadline: seconds that a run may take; no limit by default.
+        journal: a file that keeps each finished chunk: what was killed continues where it
+            stopped (docs/resume.md).
 
     Raises:
         InvalidArgument: for a value that cannot work, before anything runs.
@@ -149,6 +152,7 @@ def _plan(
 ) -> Plan:
     if not callable(fn):
         raise NotCallable(fn)
+    journal = wishes.pop("journal", None)
     policy = policy_of(wishes)
     _check_count("workers", workers)
     _check_count("chunk_size", chunk_size)
@@ -161,9 +165,17 @@ def _plan(
 
         backend = registry().resolve(backend).bind(options or {})
         check_enforceable(policy, backend)
-    taken = sample(guarded(fn, policy), source, policy)
+    call, resumption = guarded(fn, policy), None
+    if journal is None:
+        taken = sample(call, source, policy)
+    else:
+        from amorsize.resume import Resumption
+
+        resumption = Resumption(journal, fn, source)
+        taken = resumption.sampled(source, partial(sample, call, source, policy))
     planning = Planning(fn, source, taken, workers, chunk_size, options or {}, policy)
     planning.automatically = automatic
+    planning.resumption = resumption
     decision, chosen = planning.automatic() if automatic else planning.on(backend)
     return Plan(planning, decision, chosen)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from amorsize.runner import Piece
+from amorsize.source import Span
 
 
 def in_one_list(pieces: Iterable[Piece]) -> list[Any]:
@@ -27,27 +28,48 @@ def in_one_list(pieces: Iterable[Piece]) -> list[Any]:
 
 
 class Reorder:
-    """Passes pieces on in the order of their items, holding back those that came early."""
+    """Passes pieces on in the order of their items, holding back those that came early. Those
+    of ``ready`` are sorted, and taken one by one when their turn comes.
+    """
 
     def __init__(self, pieces: Iterator[Piece], ready: Iterable[Piece] = ()) -> None:
-        self._pieces = pieces
-        self._heap: list[Piece] = list(ready)
-        self._ready = len(self._heap)
-        heapq.heapify(self._heap)
+        self._pieces, self._ready = pieces, iter(ready)
+        self._heap: list[Piece] = []
         self._next = 0
 
     @property
     def held(self) -> int:
         """Pieces that arrived and are held back; those ready from the start do not count."""
-        return max(0, len(self._heap) - self._ready)
+        return len(self._heap)
 
     def __iter__(self) -> Iterator[Any]:
+        due = next(self._ready, None)
         while True:
-            while self._heap and self._heap[0][0] == self._next:
+            while due is not None and due[0] == self._next:
+                values, due = due[1], None  # held no longer than the consumer needs it
+                self._next += len(values)
+                yield from values
+                due = next(self._ready, None)
+            if self._heap and self._heap[0][0] == self._next:
                 _, values = heapq.heappop(self._heap)
                 self._next += len(values)
                 yield from values
+                continue
             piece = next(self._pieces, None)
             if piece is None:
                 return
             heapq.heappush(self._heap, piece)
+
+
+def subtract(pieces: Iterable[Piece], spans: Sequence[Span]) -> Iterator[Piece]:
+    """The parts of sorted pieces that lie outside sorted spans."""
+    for start, values in pieces:
+        stop, position = start + len(values), start
+        for begin, end in spans:
+            if end <= position or begin >= stop:
+                continue
+            if begin > position:
+                yield position, values[position - start : begin - start]
+            position = max(position, end)
+        if position < stop:
+            yield position, values[position - start :]

@@ -244,6 +244,19 @@ class WorkerLost(AmorsizeError, RuntimeError):
         super().__init__(reason)
 
 
+class JournalRefused(AmorsizeError, ValueError):
+    """A journal cannot be used: it belongs to another function, other data or another user, is
+    in use, or is no journal.
+    """
+
+    def __init__(self, path: object, reason: str, remedy: str) -> None:
+        self.path, self.reason, self.remedy = str(path), reason, remedy
+        super().__init__(f"journal {self.path!r}: {reason.rstrip('.')}. Remedy: {remedy}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.path, self.reason, self.remedy)
+
+
 class PluginRejected(AmorsizeError):
     """A plugin broke the contract when it was loaded; shown by ``amorsize backends``."""
 

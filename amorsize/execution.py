@@ -5,11 +5,15 @@ about what remains.
 
 from __future__ import annotations
 
+import heapq
 import math
+import operator
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
+from typing import TYPE_CHECKING
 
 from amorsize.backend import Backend, OpenRequest
+from amorsize.collect import subtract
 from amorsize.errors import AmorsizeError, BackendUnavailable
 from amorsize.feed import Feed
 from amorsize.judge import AFTER_ALL, FirstFailure, Judge
@@ -18,8 +22,11 @@ from amorsize.planning import Planning
 from amorsize.report import RunReport
 from amorsize.runner import Piece, Run
 from amorsize.serial import SerialRun
-from amorsize.source import IndexedSource
+from amorsize.source import IndexedSource, Span
 from amorsize.worker import worker_name
+
+if TYPE_CHECKING:
+    from amorsize.journal import Journal
 
 MOST_MOVES = 4
 """Times a run may change its mind; then it stays with what it has."""
@@ -49,6 +56,31 @@ class Execution:
         self.judge = Judge(self.report, planning.policy)
         self._ends_at, self._broken = math.inf, set[str]()
         self._held: Callable[[], int] = lambda: 0
+        self._journal: Journal | None = None
+
+    def resume(self, journal: Journal) -> None:
+        """Run only what ``journal`` does not hold, and keep it there."""
+        self._journal = journal
+        spans, planning = journal.spans, self._planning
+        self.report.resumed_items = sum(stop - start for start, stop in spans)
+        profile = planning.profile
+        if self.report.resumed_items > profile.resumed + profile.sampled:
+            self.report.predicted = None  # less is left than the plan knew of
+        for start, values in subtract(planning.sample.results, spans):
+            journal.add(start, values)
+
+    def ready(self) -> Iterable[Piece]:
+        """Results that are there before anything runs, sorted."""
+        sampled = self._planning.sample.results
+        if self._journal is None:
+            return sampled
+        beside = subtract(sampled, self._journal.spans)
+        return heapq.merge(self._journal.results(), beside, key=operator.itemgetter(0))
+
+    @property
+    def _done(self) -> list[Span]:
+        kept = [] if self._journal is None else self._journal.spans
+        return self._planning.done + kept
 
     @property
     def failure(self) -> FirstFailure:
@@ -61,15 +93,19 @@ class Execution:
         """
         begin = time.perf_counter()
         policy, planning = self._planning.policy, self._planning
-        feed = Feed(planning.source, planning.done, stop_on_error=not policy.forgives)
+        feed = Feed(planning.source, self._done, stop_on_error=not policy.forgives)
         if self.report.watch is not None:
-            self.report.watch.started(self.report, planning.profile.items, planning.profile.sampled)
+            ready = max(self.report.resumed_items, planning.profile.sampled)
+            self.report.watch.started(self.report, planning.profile.items, ready)
         self._take_over_sample(feed)
         if policy.deadline is not None:
             self._ends_at = begin + policy.deadline
         raised, complete = None, False
         try:
-            yield from self._stretches(feed, lazily=lazily)
+            stretches = self._stretches(feed, lazily=lazily)
+            if self._journal is not None:
+                stretches = self._journal.keep(stretches, at_once=lambda: not self._is_inline())
+            yield from stretches
             complete = self.failure.error is None
         except GeneratorExit:
             raise

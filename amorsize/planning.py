@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amorsize import pricing
 from amorsize.backend import Backend
@@ -30,6 +30,9 @@ from amorsize.probes import Limits, limits
 from amorsize.profile import Profile
 from amorsize.sampler import Sample, measure_packing
 from amorsize.source import Source, Span
+
+if TYPE_CHECKING:
+    from amorsize.resume import Resumption
 
 _DISCOVERY_PAYS_S = 0.5
 """Below this many seconds of plain loop it does not pay to look for engines: discovering
@@ -75,6 +78,8 @@ class Planning:
         self.automatically = automatically
         self.policy = policy
         """What happens when items fail."""
+        self.resumption: Resumption | None = None
+        """The journal that the sample is in, if there is one."""
         self.runnable = guarded(function, policy)
         """The function as it is called: the user's own, unless the policy guards each call."""
 
@@ -117,7 +122,9 @@ class Planning:
         profile = self.profile
         times = item_s / max(profile.item_s, 1e-12)
         seen = profile._replace(
-            sampled=profile.sampled if remaining is None else (profile.items or 0) - remaining,
+            sampled=profile.sampled
+            if remaining is None
+            else (profile.items or 0) - profile.resumed - remaining,
             item_s=item_s,
             item_cpu_s=profile.item_cpu_s * times,
             item_sd_s=profile.item_sd_s * times,

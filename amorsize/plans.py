@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from amorsize.events import Observer
     from amorsize.probes import Limits
     from amorsize.report import RunReport
+    from amorsize.resume import JournalPath
 
 
 class Plan:
@@ -230,6 +232,7 @@ class Plan:
         self,
         backend: Any = None,
         *,
+        journal: JournalPath | None = None,
         progress: bool | Observer = False,
         observers: Iterable[Observer] = (),
     ) -> list[Any]:
@@ -238,16 +241,20 @@ class Plan:
         Args:
             backend: run elsewhere than planned: a backend's name, a :class:`Backend` or a live
                 engine object (a Dask client). The plan is made anew for it from the same sample.
+            journal: a file that keeps each finished chunk: a run that was killed continues
+                where it stopped (docs/resume.md). By default the plan's own, if it has one.
             progress: show how far the run is, on the standard error stream.
             observers: called with each event of the run (:mod:`amorsize.events`).
 
         Raises:
             BackendNotFound, BackendUnavailable: before any item runs.
             PlanConsumed: if the data was an iterator and has been used up.
+            JournalRefused: before any item runs, for a journal of something else.
             Exception: what the function raised, with the item's index in its notes.
         """
         execution = self._execution(backend, progress, observers)
-        results = collect.in_one_list(chain(self._planning.sample.results, execution.pieces()))
+        with self._journal(execution, journal):
+            results = collect.in_one_list(chain(execution.ready(), execution.pieces()))
         self._finish(execution)
         if execution.failure.error is not None:
             raise execution.failure.error
@@ -260,6 +267,7 @@ class Plan:
         backend: Any = None,
         *,
         ordered: bool = True,
+        journal: JournalPath | None = None,
         progress: bool | Observer = False,
         observers: Iterable[Observer] = (),
     ) -> Iterator[Any]:
@@ -269,27 +277,30 @@ class Plan:
         Args:
             backend: as for :meth:`run`.
             ordered: yield in the order of the items; otherwise as completed.
-            progress, observers: as for :meth:`run`.
+            journal, progress, observers: as for :meth:`run`.
 
         Raises:
             As :meth:`run`, while iterating; earlier results have been yielded by then.
         """
-        return self._stream(self._execution(backend, progress, observers), ordered=ordered)
+        execution = self._execution(backend, progress, observers)
+        return self._stream(execution, journal, ordered=ordered)
 
-    def _stream(self, execution: Execution, *, ordered: bool) -> Iterator[Any]:
-        ready = self._planning.sample.results
-        pieces = execution.pieces(lazily=True)
-        try:
-            if ordered:
-                reorder = collect.Reorder(pieces, ready)
-                execution.hold(lambda: reorder.held)
-                yield from self._without_skipped(reorder)
-            else:
-                for _, values in chain(ready, pieces):
-                    yield from self._without_skipped(values)
-        finally:
-            pieces.close()
-            self._finish(execution)
+    def _stream(
+        self, execution: Execution, journal: JournalPath | None, *, ordered: bool
+    ) -> Iterator[Any]:
+        with self._journal(execution, journal):
+            pieces = execution.pieces(lazily=True)
+            try:
+                if ordered:
+                    reorder = collect.Reorder(pieces, execution.ready())
+                    execution.hold(lambda: reorder.held)
+                    yield from self._without_skipped(reorder)
+                else:
+                    for _, values in chain(execution.ready(), pieces):
+                        yield from self._without_skipped(values)
+            finally:
+                pieces.close()
+                self._finish(execution)
         if execution.failure.error is not None:
             raise execution.failure.error
 
@@ -297,6 +308,17 @@ class Plan:
         if self._planning.policy.on_error != "skip":
             return values
         return (value for value in values if value is not SKIPPED)
+
+    @contextmanager
+    def _journal(self, execution: Execution, path: JournalPath | None) -> Iterator[None]:
+        if path is None and self._planning.resumption is None:
+            yield
+            return
+        from amorsize.resume import for_run
+
+        with for_run(self._planning, path) as journal:
+            execution.resume(journal)
+            yield
 
     def _execution(
         self, wanted: Any, progress: bool | Observer, observers: Iterable[Observer]

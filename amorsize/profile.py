@@ -65,11 +65,13 @@ class Profile(NamedTuple):
     """Size of the pickled function in bytes, ``None`` if it was not needed."""
     function_error: str = ""
     """Why the function cannot be pickled; empty if it can or was not tried."""
+    resumed: int = 0
+    """Items with a result in a journal when the sample began."""
 
     @property
     def remaining(self) -> int | None:
         """Items still to run."""
-        return None if self.items is None else max(0, self.items - self.sampled)
+        return None if self.items is None else max(0, self.items - self.sampled - self.resumed)
 
     @property
     def serial_s(self) -> float | None:

@@ -56,6 +56,8 @@ class RunReport:
     """Workers it had."""
     items: int = 0
     """Items run by this run, without the sampled ones."""
+    resumed_items: int = 0
+    """Items whose results came from a journal."""
     predicted: float | None = None
     """Predicted makespan in seconds, ``None`` where the data's length was unknown."""
     actual: float = 0.0
@@ -161,6 +163,7 @@ class RunReport:
                 "backend",
                 "workers",
                 "items",
+                "resumed_items",
                 "predicted",
                 "actual",
                 "startup_s",

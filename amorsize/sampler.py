@@ -122,8 +122,15 @@ class _Recorder:
         return _mean([block.per_item_s for block in self.steady])
 
 
-def sample(function: Callable[[Any], Any], source: Source, policy: Policy = DEFAULT) -> Sample:
-    """Run ``function`` on a few items of ``source``.
+def sample(
+    function: Callable[[Any], Any],
+    source: Source,
+    policy: Policy = DEFAULT,
+    done: Sequence[Span] = (),
+    keep: Callable[[int, list[Any]], object] | None = None,
+) -> Sample:
+    """Run ``function`` on a few items of ``source``, none of ``done`` among them; a stream skips
+    those by itself. ``keep`` is called with results as soon as they are there.
 
     An ``Exception`` raised by an item ends the sample and is kept in ``failure``, unless the
     policy forgives it;
@@ -134,7 +141,7 @@ def sample(function: Callable[[Any], Any], source: Source, policy: Policy = DEFA
     monitor = Monitor(rss_bytes)
     monitor.start()
     try:
-        _run_blocks(recorder, source)
+        _run_blocks(recorder, source, done, keep)
     finally:
         monitor.stop()
     # A new peak of the process is exact; below an earlier peak only the monitor could see it.
@@ -142,15 +149,29 @@ def sample(function: Callable[[Any], Any], source: Source, policy: Policy = DEFA
     growth = max(0, rss_bytes() - rss, seen - rss, highest - rss if highest > peak else 0)
     results = sorted(((b.start, b.values) for b in recorder.blocks), key=lambda block: block[0])
     profile = _profile(recorder, source, monitor, growth)
+    if done:
+        profile = profile._replace(resumed=sum(stop - start for start, stop in done))
     start = recorder.blocks[-1].start if recorder.blocks else 0
     errors, again = recorder.errors, rest(function)
     return Sample(profile, results, recorder.last_items, start, recorder.failure, errors, again)
 
 
-def _run_blocks(recorder: _Recorder, source: Source) -> None:
-    taker = _Spread(source) if isinstance(source, IndexedSource) else _Front(source)
+def _run_blocks(
+    recorder: _Recorder,
+    source: Source,
+    done: Sequence[Span],
+    keep: Callable[[int, list[Any]], object] | None,
+) -> None:
+    taker = _Spread(source, done) if isinstance(source, IndexedSource) else _Front(source)
+    length = source.length
+    if length is not None:
+        length -= sum(stop - start for start, stop in done)
     for start, items in taker.blocks(recorder):
-        if not recorder.run(start, items) or _is_enough(recorder, source.length):
+        if not recorder.run(start, items):
+            return
+        if keep is not None:
+            keep(start, recorder.blocks[-1].values)
+        if _is_enough(recorder, length):
             return
 
 
@@ -176,9 +197,9 @@ def _is_enough(recorder: _Recorder, length: int | None) -> bool:
 class _Spread:
     """Blocks at positions spread over indexed data, the first item first."""
 
-    def __init__(self, source: IndexedSource) -> None:
+    def __init__(self, source: IndexedSource, done: Sequence[Span] = ()) -> None:
         self._source = source
-        self._taken: list[Span] = []
+        self._taken: list[Span] = sorted(done)
 
     def blocks(self, recorder: _Recorder) -> Iterator[tuple[int, list[Any]]]:
         length = self._source.length

@@ -10,15 +10,17 @@ import operator
 import sys
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from amorsize.errors import NotIterable
+from amorsize.errors import InvalidArgument, NotIterable
 
 Span = tuple[int, int]
 """A half-open range ``(start, stop)`` of item positions in the data."""
 
+_SKIP_AT_ONCE = 1024
+"""Items read over at once: all of them together might not fit into memory."""
 _SLICEABLE = (list, tuple, range, str, bytes, bytearray, memoryview)
 _VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _SNAPSHOT: tuple[Any, ...] = (set, frozenset, dict, deque, *_VIEWS)
@@ -90,14 +92,48 @@ class StreamSource:
         self.exhausted = False
         """Whether the iterator has ended (or failed)."""
         self._failure: BaseException | None = None
+        self._done: deque[Span] = deque()
+        self.on_read: Callable[[int, list[Any]], object] | None = None
+        """Called with all items that are read and the position of the first."""
+
+    def skip(self, done: Iterable[Span]) -> None:
+        """Read over these items instead of handing them out: they have results already.
+        ``done`` is sorted; what has been taken is no part of it any more.
+        """
+        clipped = ((max(start, self.taken), stop) for start, stop in done)
+        self._done = deque((start, stop) for start, stop in clipped if start < stop)
+        self._pass_over()
 
     def take(self, count: int) -> list[Any]:
-        """The next ``count`` items, fewer at the end; raises what the iterator raises, after
-        the items before its failure have been handed out.
+        """The next ``count`` items, fewer at the end and before items to skip; raises what the
+        iterator raises, after the items before its failure have been handed out.
         """
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
+        if self._done:
+            count = min(count, self._done[0][0] - self.taken)
+        items = self._read(count)
+        self._pass_over()
+        return items
+
+    def _pass_over(self) -> None:
+        """Read the items to skip that are next, so that ``taken`` is where the next ones begin."""
+        while self._done and self._done[0][0] <= self.taken and self._failure is None:
+            stop = self._done[0][1]
+            try:
+                while self.taken < stop and self._read(min(stop - self.taken, _SKIP_AT_ONCE)):
+                    pass
+                if self.taken < stop and self._failure is None:
+                    raise InvalidArgument(
+                        f"the data ended after {self.taken} items, but {stop} have results already"
+                    )
+            except BaseException as error:
+                self._failure, self.exhausted = error, True
+            else:
+                self._done.popleft()
+
+    def _read(self, count: int) -> list[Any]:
         if self.exhausted:
             return []
         items: list[Any] = []
@@ -111,6 +147,8 @@ class StreamSource:
         else:
             self.exhausted = len(items) < count
         self.taken += len(items)
+        if self.on_read is not None:
+            self.on_read(self.taken - len(items), items)
         return items
 
 

@@ -11,9 +11,14 @@ if TYPE_CHECKING:  # a dictionary with types takes a while to build, and only ch
 
     from amorsize.events import Bus, Observer
     from amorsize.policy import Faults
+    from amorsize.resume import JournalPath
 
     class Wishes(Faults, total=False):
         """Arguments of :func:`amorsize.plan` by name."""
+
+        journal: JournalPath | None
+        """A file that keeps each finished chunk: what was killed continues where it stopped
+        (docs/resume.md)."""
 
     class Watching(TypedDict, total=False):
         """Arguments of calls that run something."""
