@@ -13,7 +13,16 @@ CAMPAIGN = Path(__file__).with_name("campaign.py")
 
 @pytest.mark.parametrize(("backend", "kills"), [("serial", 1), ("multiprocessing", 3)])
 def test_killed_drivers_continue(backend: str, kills: int) -> None:
-    command = [sys.executable, CAMPAIGN, "--kills", str(kills), "--seed", "7", "--backend", backend]
+    command = [
+        sys.executable,
+        str(CAMPAIGN),
+        "--kills",
+        str(kills),
+        "--seed",
+        "7",
+        "--backend",
+        backend,
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{kills} kills: 0 wrong, 0 failed" in done.stdout
