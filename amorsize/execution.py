@@ -22,7 +22,8 @@ from amorsize.planning import Planning
 from amorsize.report import RunReport
 from amorsize.runner import Piece, Run
 from amorsize.serial import SerialRun
-from amorsize.source import IndexedSource, Span
+from amorsize.source import IndexedSource, Span, StreamSource
+from amorsize.window import PATIENCE_S, Window
 from amorsize.worker import worker_name
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ class Execution:
         if policy.deadline is not None:
             self._ends_at = begin + policy.deadline
         raised, complete = None, False
+        if lazily and isinstance(planning.source, StreamSource):
+            planning.source.patience_s = PATIENCE_S
         try:
             stretches = self._stretches(feed, lazily=lazily)
             if self._journal is not None:
@@ -220,6 +223,10 @@ class Execution:
         )
         run = Run(self._backend, request, feed, self.report, judge=self.judge, held=self._held)
         run.ends_at = self._ends_at
+        memory = planning.limits.shared_memory_bytes if planning.limits else None
+        run.window = Window(memory, planning.profile.outputs.nbytes)
+        for _, values in planning.sample.results[-1:]:
+            run.window.observe(values, 0)
         run.may_give_up = self._may_work_here() and not self._backend.traits.remote
         offer = self._offer()
         run.latency_s = offer.costs.latency_s.value if offer else 0.0

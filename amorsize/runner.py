@@ -23,6 +23,7 @@ from amorsize.interrupts import shielded, terminating
 from amorsize.judge import AFTER_ALL, FirstFailure, Judge
 from amorsize.recovery import Recovery, most_deaths
 from amorsize.report import RunReport
+from amorsize.window import PATIENCE_S, Window
 from amorsize.worker import Outcome
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 Piece = tuple[int, list[Any]]
 """Index of the first item, and the results of consecutive items."""
 
-MOST_QUEUED_PER_WORKER = 16
 REVISE = 1.25
 """Change of the estimated item time, up or down, from which what remains is re-chunked."""
 GIVE_UP_AFTER_S, GIVE_UP_RATIO = 0.05, 1.1
@@ -82,6 +82,8 @@ class Run:
         self._ready: list[Piece] = []
         self._cancel = False
         self._began = self._computed_s = self._chunk_wall_s = 0.0
+        self._chunk_items = 1
+        self.window = Window()
 
     @property
     def failure(self) -> FirstFailure:
@@ -123,30 +125,35 @@ class Run:
         return None
 
     def _pump(self, session: Session) -> Iterator[Piece]:
-        self._fill(session)
+        self._fit()
+        more = self._fill(session)
         while self._flying or self._ready:
             if not self._ready:
-                self._await(session)
+                self._await(session, 0.0 if more else math.inf)
             ready, self._ready = self._ready, []
             yield from ready
             if self.failure.error is not None:
                 self._drop_undecided()
-            self._fill(session)
+            more = self._fill(session)
 
-    def _await(self, session: Session) -> None:
-        """Wait until chunks end, or the run's time is over."""
+    def _await(self, session: Session, most_s: float) -> None:
+        """Wait until chunks end, ``most_s`` seconds are over, or the run's time is."""
         left = self.ends_at - time.perf_counter()
         if left <= 0:
             self._expire()
             return
+        left = min(left, most_s)
         for future in session.wait(self._flying.keys(), None if left == math.inf else left):
             chunk = self._flying.pop(future, None)
             if chunk is not None:
                 self._arrived(future, chunk, session)
 
-    def _fill(self, session: Session) -> None:
-        """Submit until the window is full or nothing is left."""
+    def _fill(self, session: Session) -> bool:
+        """Submit until the window is full or nothing is left. True if that was interrupted,
+        because it takes long and results may have arrived meanwhile.
+        """
         begin = time.perf_counter()
+        interrupted = False
         while not (self.gave_up or self.broken) and (
             not self._flying or len(self._flying) + self.held() < self._window(session)
         ):
@@ -167,19 +174,24 @@ class Run:
                 self._submitted[chunk.number] = time.perf_counter()
                 if self.report.watch is not None:
                     self.report.watch.submitted(chunk.first_index, chunk.count)
+            if time.perf_counter() - begin > PATIENCE_S:
+                interrupted = True
+                break
         self.report.driver_s += time.perf_counter() - begin
+        return interrupted
 
     def _window(self, session: Session) -> int:
-        """Chunks in flight: one running and one queued per worker, more where the round trip is
-        long against a chunk.
-        """
+        """Chunks in flight."""
         workers = max(1, session.workers)
         most = self._recovery.most_workers
         if most is not None:  # memory is short: nothing waits at a worker
             return min(workers, most)
-        chunk_s = max(self._chunk_s(), 1e-6)
-        ahead = min(MOST_QUEUED_PER_WORKER, max(1, math.ceil(self.latency_s / chunk_s)))
-        return workers * (1 + ahead)
+        return self.window.chunks(workers, self.latency_s, self._chunk_s(), self._chunk_items)
+
+    def _fit(self) -> None:
+        """Make chunks small enough for the memory."""
+        if (smaller := self.window.fitting(self.feed.schedule)) is not None:
+            self.feed.schedule = smaller
 
     def _chunk_s(self) -> float:
         if self._chunk_wall_s:
@@ -222,6 +234,8 @@ class Run:
         """
         if not outcome.values:
             return
+        self._chunk_items = len(outcome.values)
+        self.window.observe(outcome.values, outcome.nbytes)
         wall_s = outcome.times.wall_s
         self._chunk_wall_s, self._computed_s = wall_s, self._computed_s + wall_s
         seen = wall_s / len(outcome.values)
@@ -231,6 +245,7 @@ class Run:
                 if self.report.watch is not None:
                     self.report.watch.revised(self.feed.item_s, mixed)
                 self.feed.rescale(mixed)
+        self._fit()
         elapsed = time.perf_counter() - self._began
         if (
             self.may_give_up

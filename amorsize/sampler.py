@@ -35,6 +35,8 @@ WORTHLESS_S = 0.010
 """Seconds of plain loop left below which no decision is worth another sample."""
 _BLOCK_S = 0.0002
 """Seconds a timed block should take: a thousand times the cost of reading the clocks."""
+MOST_READ_AHEAD = 1000
+"""Most items that are read from data of unknown length before a result can be had."""
 _PACK_BUDGET_S = 0.002
 
 
@@ -78,6 +80,8 @@ class _Recorder:
         self.function, self.policy = function, policy
         self.blocks: list[_Block] = []
         self.last_items: list[Any] = []
+        self.reading_s = 0.0
+        """Seconds spent on reading a stream."""
         self.failure: tuple[int, BaseException] | None = None
         self.errors: list[ItemError] = []
 
@@ -176,7 +180,7 @@ def _run_blocks(
 
 
 def _is_enough(recorder: _Recorder, length: int | None) -> bool:
-    blocks, spent = recorder.steady, recorder.elapsed_s
+    blocks, spent = recorder.steady, recorder.elapsed_s + recorder.reading_s
     done = sum(len(block.values) for block in recorder.blocks)
     if length is not None and done >= length:
         return True
@@ -230,12 +234,20 @@ class _Front:
         self._source = source
 
     def blocks(self, recorder: _Recorder) -> Iterator[tuple[int, list[Any]]]:
-        while True:
-            start = self._source.taken
-            items = self._source.take(_block_size(recorder, self._source.length))
-            if not items:
-                return
-            yield start, items
+        source = self._source
+        source.patience_s = BUDGET_S
+        try:
+            left = MOST_READ_AHEAD if source.length is None else source.length
+            while left > 0:
+                start, begin = source.taken, time.perf_counter()
+                items = source.take(min(left, _block_size(recorder, source.length)))
+                recorder.reading_s += time.perf_counter() - begin
+                left -= len(items)
+                if not items:
+                    return
+                yield start, items
+        finally:
+            source.patience_s = math.inf
 
 
 def _positions(length: int) -> Iterator[int]:

@@ -6,8 +6,10 @@ else is iterated from the front, exactly once, as ``[fn(x) for x in data]`` woul
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -95,6 +97,8 @@ class StreamSource:
         self._done: deque[Span] = deque()
         self.on_read: Callable[[int, list[Any]], object] | None = None
         """Called with all items that are read and the position of the first."""
+        self.patience_s = math.inf
+        """Seconds of reading after which :meth:`take` hands out what it has, at least one item."""
 
     def skip(self, done: Iterable[Span]) -> None:
         """Read over these items instead of handing them out: they have results already.
@@ -138,18 +142,35 @@ class StreamSource:
             return []
         items: list[Any] = []
         try:
-            items.extend(islice(self._iterator, count))
+            if self.patience_s == math.inf:
+                items.extend(islice(self._iterator, count))
+                self.exhausted = len(items) < count
+            else:
+                self._read_patiently(items, count)
         except BaseException as error:
             self.exhausted = True
             if not items:
                 raise
             self._failure = error
-        else:
-            self.exhausted = len(items) < count
         self.taken += len(items)
         if self.on_read is not None:
             self.on_read(self.taken - len(items), items)
         return items
+
+    def _read_patiently(self, items: list[Any], count: int) -> None:
+        """Read in steps that grow, and look at the clock between them."""
+        step, begin = 1, time.perf_counter()
+        while len(items) < count:
+            wanted = min(step, count - len(items))
+            before = len(items)
+            items.extend(islice(self._iterator, wanted))
+            if len(items) - before < wanted:
+                self.exhausted = True
+                return
+            elapsed = time.perf_counter() - begin
+            if elapsed > self.patience_s:
+                return
+            step = 2 * step if elapsed < self.patience_s / 4 else 1
 
 
 Source = IndexedSource | StreamSource

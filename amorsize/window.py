@@ -1,0 +1,76 @@
+"""How much a run keeps in flight: enough that no worker waits, no more than memory allows."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+from amorsize.schedule import Schedule, tapered
+
+MOST_QUEUED_PER_WORKER = 16
+MEMORY_SHARE = 0.1
+"""Share of the memory for this process and its workers that results in flight may take."""
+PATIENCE_S = 0.01
+"""Seconds of reading after which a stream's chunk is sent as it is: a slow producer must not
+keep the results of others waiting."""
+_LOOKED_AT = 16
+
+
+class Window:
+    """Chunks that may be in flight, or held back for the consumer.
+
+    Args:
+        memory_bytes: memory for this process and its workers, ``None`` if unknown.
+        item_bytes: bytes of a result by the sample, 0 if it did not tell.
+    """
+
+    def __init__(self, memory_bytes: float | None = None, item_bytes: float = 0.0) -> None:
+        self.budget_bytes = math.inf if memory_bytes is None else MEMORY_SHARE * memory_bytes
+        """Bytes that results in flight may take."""
+        self.item_bytes = item_bytes
+        """Bytes of a result, as seen lately; the largest counts for longer."""
+
+    def observe(self, values: list[Any], nbytes: int) -> None:
+        """Results of a chunk; ``nbytes`` is 0 where they did not travel."""
+        if not values:
+            return
+        if nbytes:
+            seen = nbytes / len(values)
+        else:
+            some = values[:: max(1, len(values) // _LOOKED_AT)]
+            seen = sum(map(size_of, some)) / len(some)
+        self.item_bytes = max(seen, 0.9 * self.item_bytes + 0.1 * seen)
+
+    def chunks(self, workers: int, latency_s: float, chunk_s: float, chunk_items: float) -> int:
+        """Chunks in flight: one running and one queued per worker, more where the round trip is
+        long against a chunk, fewer where their results would fill the memory; at least one a
+        worker, whose chunks :meth:`fitting` makes small enough.
+        """
+        ahead = min(MOST_QUEUED_PER_WORKER, max(1, math.ceil(latency_s / max(chunk_s, 1e-6))))
+        wanted = workers * (1 + ahead)
+        chunk_bytes = self.item_bytes * max(1.0, chunk_items)
+        if chunk_bytes * wanted <= self.budget_bytes:
+            return wanted
+        return max(workers, int(self.budget_bytes / chunk_bytes))
+
+    def fitting(self, schedule: Schedule) -> Schedule | None:
+        """The schedule with chunks so small that two a worker fit into the memory; ``None`` if
+        they do already, or if the caller has fixed their size.
+        """
+        if schedule.kind != "tapered":
+            return None
+        if self.item_bytes * schedule.largest * 2 * schedule.workers <= self.budget_bytes:
+            return None
+        most = max(1, int(self.budget_bytes / (2 * schedule.workers * self.item_bytes)))
+        if most >= schedule.largest:
+            return None
+        return tapered(min(most, schedule.smallest), most, schedule.workers)
+
+
+def size_of(value: Any) -> int:
+    """Bytes of a result that did not travel, at least: its own, and of what it holds directly."""
+    size: int = getattr(value, "nbytes", 0) if hasattr(value, "dtype") else sys.getsizeof(value, 0)
+    if isinstance(value, (list, tuple)) and value:
+        return size + sys.getsizeof(value[0], 0) * len(value)
+    return size

@@ -1,0 +1,55 @@
+"""What is in flight is bounded by time, workers and memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from amorsize.schedule import fixed, tapered
+from amorsize.window import MEMORY_SHARE, Window, size_of
+
+
+def test_one_running_and_one_queued() -> None:
+    assert Window().chunks(4, latency_s=1e-4, chunk_s=0.01, chunk_items=10) == 8
+
+
+def test_more_where_the_round_trip_is_long() -> None:
+    assert Window().chunks(4, latency_s=0.05, chunk_s=0.01, chunk_items=10) == 4 * 6
+    assert Window().chunks(4, latency_s=1.0, chunk_s=0.01, chunk_items=10) == 4 * 17
+
+
+def test_fewer_where_memory_is_short() -> None:
+    window = Window(memory_bytes=1000 / MEMORY_SHARE)
+    window.observe([b""] * 10, nbytes=1000)
+    assert window.item_bytes == 100
+    assert window.chunks(2, latency_s=0.05, chunk_s=0.01, chunk_items=2) == 5
+    assert window.chunks(2, latency_s=0.05, chunk_s=0.01, chunk_items=1000) == 2
+
+
+def test_chunks_shrink_where_memory_is_short() -> None:
+    window = Window(memory_bytes=1000 / MEMORY_SHARE, item_bytes=10)
+    assert window.fitting(tapered(1, 25, 2)) is None
+    smaller = window.fitting(tapered(4, 100, 2))
+    assert smaller == tapered(4, 25, 2)
+    assert window.fitting(fixed(100, 2)) is None  # the caller's wish
+
+
+def test_one_large_result_is_remembered() -> None:
+    window = Window()
+    window.observe([b""], 1_000_000)
+    window.observe([b""], 10)
+    assert window.item_bytes > 500_000
+    for _ in range(100):
+        window.observe([b""], 10)
+    assert window.item_bytes < 1000
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "most"),
+    [(b"x" * 1000, 1000, 1100), (np.zeros(1000), 8000, 8200), (["x" * 100] * 10, 1000, 3000)],
+)
+def test_sizes_of_what_does_not_travel(value: object, least: int, most: int) -> None:
+    assert least <= size_of(value) <= most
+    window = Window()
+    window.observe([value] * 50, 0)
+    assert least <= window.item_bytes <= most
