@@ -86,7 +86,7 @@ class Feed:
         if again:
             return again
         if self._source.exhausted or self._end is not None:
-            return 0
+            return 1 if self._source.broken and self._end is None else 0
         if self._source.length is None:
             return None
         return max(1, self._source.length - self._source.taken)

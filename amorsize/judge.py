@@ -46,8 +46,11 @@ class Judge:
         return [placeholder(self.policy, told)]
 
     def ended(self, index: int, error: BaseException) -> None:
-        """An item of a loop has ended the run with an error that names it already."""
-        self.report.fail(item_error(index, error, None))
+        """An item of a loop has ended the run with an error that names it already; or the data
+        itself, after all its items.
+        """
+        if index != AFTER_ALL:
+            self.report.fail(item_error(index, error, None))
         self.failure.offer(index, error)
 
     def given_up(self, start: int, stop: int, error: Exception) -> list[Any]:
@@ -75,7 +78,7 @@ def item_error(index: int, error: BaseException, item: Any, worker: str = "") ->
 
 def placeholder(policy: Policy, error: ItemError) -> Any:
     """What stands among the results for a forgiven item."""
-    error.exception.__traceback__ = None  # its text is kept
+    error.exception.with_traceback(None)  # its text is kept
     return error if policy.on_error == "return" else SKIPPED
 
 

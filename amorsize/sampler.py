@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from amorsize.errors import ItemError
 from amorsize.guard import rest
-from amorsize.judge import is_placeholder, item_error, placeholder
+from amorsize.judge import AFTER_ALL, is_placeholder, item_error, placeholder
 from amorsize.loop import LoopResult, annotate, run_forgiving, run_loop
 from amorsize.monitor import Monitor
 from amorsize.packing import Packed, pack
@@ -52,7 +52,8 @@ class Sample(NamedTuple):
     recent_start: int = 0
     """Position of the first of them in the data."""
     failure: tuple[int, BaseException] | None = None
-    """Index and exception of the item that ended the sample, if one raised."""
+    """Index and exception of the item that ended the sample, if one raised; ``AFTER_ALL`` if it
+    was the data itself."""
     errors: Sequence[ItemError] = ()
     """Items that failed and were forgiven; their places hold placeholders."""
     retries: int = 0
@@ -170,11 +171,17 @@ def _run_blocks(
     length = source.length
     if length is not None:
         length -= sum(stop - start for start, stop in done)
-    for start, items in taker.blocks(recorder):
-        if not recorder.run(start, items):
+    blocks = taker.blocks(recorder)
+    while True:
+        try:
+            block = next(blocks, None)
+        except Exception as error:  # the data's own: after all items before it
+            recorder.failure = (AFTER_ALL, error)
+            return
+        if block is None or not recorder.run(*block):
             return
         if keep is not None:
-            keep(start, recorder.blocks[-1].values)
+            keep(block[0], recorder.blocks[-1].values)
         if _is_enough(recorder, length):
             return
 

@@ -108,6 +108,11 @@ class StreamSource:
         self._done = deque((start, stop) for start, stop in clipped if start < stop)
         self._pass_over()
 
+    @property
+    def broken(self) -> bool:
+        """Whether the iterator has failed and nobody has been told yet."""
+        return self._failure is not None
+
     def take(self, count: int) -> list[Any]:
         """The next ``count`` items, fewer at the end and before items to skip; raises what the
         iterator raises, after the items before its failure have been handed out.

@@ -29,7 +29,7 @@ _MOMENT_S = 0.02
 tasks are known, which are told at once."""
 _RESENDS = 3
 """Times a chunk that was lost without its fault is sent again."""
-_SETTLE_S = 0.2
+_SETTLE_S = 0.5
 """Seconds after which a new worker has settled in."""
 _CAREFUL = 100
 """Chunks after a worker's death that are sent at most one a worker."""

@@ -1,0 +1,143 @@
+"""Ctrl-C, twice or once, and SIGTERM at random moments: nothing stays behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.faults.engines import TOKEN, marked, shared_memory, told
+
+DRIVER = """
+import sys, time, amorsize
+from amorsize_local.processes import ProcessBackend
+name, how = sys.argv[1:]
+backend = ProcessBackend(name) if name in ("fork", "forkserver", "spawn") else name
+class Work:
+    def __call__(self, item):
+        end = time.perf_counter() + 0.004
+        while time.perf_counter() < end:
+            pass
+        if item % 500 == 499:
+            time.sleep(1000)
+        return item
+def main():
+    plan = amorsize.plan(Work(), iter(range(100_000)), backend=backend, workers=2)
+    print("ready", flush=True)
+    if how == "run":
+        plan.run()
+    else:
+        for result in plan.stream(ordered=how == "ordered"):
+            pass
+if __name__ == "__main__":
+    main()
+"""
+"""What is interrupted: short items, and now and then one that never ends."""
+GRACE_S = 2.0
+"""Seconds in which everything must be over."""
+REACH_S = {"fork": 0.5, "forkserver": 0.7, "spawn": 0.7, "dask": 4.0, "ray": 7.0, "threads": 0.5}
+"""Seconds from the start of a run over which interrupts are spread; starting engines included."""
+
+
+def campaign(name: str, count: int, seed: int, limit_s: float) -> dict[str, Any]:
+    """Interrupt so many drivers on one engine."""
+    rng, counts, notes = random.Random(seed), Counter[str](), []
+    worst, began = 0.0, time.monotonic()
+    while counts["drivers"] < count and time.monotonic() - began < limit_s:
+        counts["drivers"] += 1
+        took, note = _one(rng, name, counts)
+        worst = max(worst, took)
+        notes += note
+    names = ("drivers", "still running", "processes", "shared memory", "files")
+    found = {key: counts[key] for key in names}
+    return {"engine": name, **found, "worst s": round(worst, 2), "notes": notes}
+
+
+def _one(rng: random.Random, name: str, counts: Counter[str]) -> tuple[float, list[str]]:
+    token, blocks = uuid.uuid4().hex, shared_memory()
+    notes: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        script, temporary = Path(folder, "driver.py"), Path(folder, "tmp")
+        script.write_text(DRIVER)
+        temporary.mkdir()
+        environment = {**os.environ, TOKEN: token, "TMPDIR": str(temporary)}
+        how = rng.choice(["run", "ordered", "unordered"])
+        driver = subprocess.Popen(
+            [sys.executable, str(script), name, how],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert driver.stdout is not None
+        driver.stdout.readline()
+        time.sleep(rng.uniform(0, REACH_S[name]))
+        what = _interrupt(rng, driver)
+        told_at = time.monotonic()
+        try:
+            driver.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            counts["still running"] += 1
+            notes.append(f"{how}, {what}: the driver runs on")
+        driver.stdout.close()
+        took = time.monotonic() - told_at
+        left = _left(token, told_at + GRACE_S)
+        if left and driver.poll() is not None:
+            counts["processes"] += len(left)
+            notes.append(f"{how}, {what}: {told(left)}")
+        for process in [*left, *marked(token)]:
+            with _suppressed():
+                process.kill()
+        driver.wait(30)
+        files = [path.name for path in temporary.iterdir() if not path.name.startswith("pymp-")]
+        files += [path.name for path in Path("/tmp").glob("amorsize-*") if _is_new(path, told_at)]
+        new = shared_memory() - blocks
+        counts["files"] += len(files)
+        counts["shared memory"] += len(new)
+        notes += [f"{how}, {what}: left {entry}" for entry in [*files, *sorted(new)]]
+    return took, notes
+
+
+def _interrupt(rng: random.Random, driver: subprocess.Popen[bytes]) -> str:
+    """One or two Ctrl-C as a terminal sends them, to all processes of the group; or SIGTERM."""
+    kind = rng.choice(["one Ctrl-C", "two Ctrl-C", "SIGINT to the driver alone", "SIGTERM"])
+    with _suppressed():
+        if kind == "SIGTERM":
+            driver.terminate()
+        elif kind == "SIGINT to the driver alone":
+            driver.send_signal(signal.SIGINT)
+        else:
+            os.killpg(driver.pid, signal.SIGINT)
+            if kind == "two Ctrl-C":
+                time.sleep(rng.uniform(0.01, 0.5))
+                os.killpg(driver.pid, signal.SIGINT)
+    return kind
+
+
+def _left(token: str, until: float) -> list[psutil.Process]:
+    """What is still there when the grace is over."""
+    while (left := marked(token)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return left
+
+
+def _is_new(path: Path, since: float) -> bool:
+    """Whether a folder appeared during this driver's life; those of others are not ours."""
+    age = time.time() - path.stat().st_mtime
+    return age < time.monotonic() - since + 15
+
+
+def _suppressed() -> Any:
+    import contextlib
+
+    return contextlib.suppress(psutil.Error, ProcessLookupError)
