@@ -29,6 +29,8 @@ _MOMENT_S = 0.02
 tasks are known, which are told at once."""
 _RESENDS = 3
 """Times a chunk that was lost without its fault is sent again."""
+_PATIENT = {"distributed.deploy.lost-worker-timeout": "1 day"}
+"""Dask's cluster drops a worker that is just starting again 15 s after an earlier death of it."""
 _SETTLE_S = 0.5
 """Seconds after which a new worker has settled in."""
 _CAREFUL = 100

@@ -22,8 +22,11 @@ def engine(name: str, workers: int) -> Iterator[dict[str, Any]]:
     if name in LOCAL:
         yield {"backend": "multiprocessing", "options": {"start_method": name}}
     elif name == "dask":
+        import dask
         import distributed
 
+        # Else the cluster drops a worker that is just starting again 15 s after a death.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"})
         cluster = distributed.LocalCluster(
             n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=50
         )
