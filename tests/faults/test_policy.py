@@ -1,0 +1,246 @@
+"""What a user sees of on_error, retries, timeout and deadline, on the local backends."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import amorsize
+from amorsize.errors import ItemNotLoaded, ResultNotLoaded, UnpicklableItem, UnpicklableResult
+from amorsize.testing.tasks import append_line, lines_of, spin
+
+BACKENDS = ["serial", "threads", "multiprocessing", "auto"]
+ITEMS = 400
+
+
+def fails(x: int) -> int:
+    spin(0.0002)
+    if x % 50 == 49:
+        raise KeyError(x)
+    return -x
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("make", [range, lambda n: iter(range(n))])
+def test_skip_leaves_failed_items_out(backend: str, make: Any) -> None:
+    plan = amorsize.plan(fails, make(ITEMS), backend=backend, on_error="skip")
+    assert plan.run() == [-x for x in range(ITEMS) if x % 50 != 49]
+    assert plan.report is not None
+    assert sorted(error.index for error in plan.report.failures) == list(range(49, ITEMS, 50))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("ordered", [True, False])
+def test_return_puts_an_error_in_its_place(backend: str, ordered: bool) -> None:
+    stream = amorsize.imap(fails, range(ITEMS), backend=backend, on_error="return", ordered=ordered)
+    results = list(stream)
+    errors = {r.index: r for r in results if isinstance(r, amorsize.ItemError)}
+    assert sorted(errors) == list(range(49, ITEMS, 50))
+    assert sorted(r for r in results if isinstance(r, int)) == sorted(
+        -x for x in range(ITEMS) if x % 50 != 49
+    )
+    if ordered:
+        assert all(isinstance(results[index], amorsize.ItemError) for index in errors)
+    error = errors[349]
+    assert type(error.exception) is KeyError
+    assert error.__cause__ is error.exception
+    assert error.item == "349"
+    assert "raise KeyError(x)" in error.traceback
+    assert pickle.loads(pickle.dumps(error)).index == 349
+
+
+def test_a_failing_run_tells_all_failures_it_knows() -> None:
+    plan = amorsize.plan(fails, iter(range(ITEMS)), backend="serial", on_error="raise")
+    with pytest.raises(KeyError):
+        plan.run()
+    assert plan.report is not None
+    assert [error.index for error in plan.report.failures] == [49]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ctrl_c_and_exit_are_not_forgiven(backend: str) -> None:
+    def leave(x: int) -> int:
+        spin(0.0002)
+        if x == 300:
+            raise SystemExit(3)
+        return x
+
+    with pytest.raises(SystemExit):
+        amorsize.map(leave, iter(range(ITEMS)), backend=backend, on_error="skip")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_retries_run_an_item_again(backend: str, tmp_path: Path) -> None:
+    def flaky(x: int) -> int:
+        spin(0.0002)
+        append_line(f"{tmp_path}/{x}", "call")
+        if x % 100 == 7 and len(lines_of(f"{tmp_path}/{x}")) < 3:
+            raise OSError("not yet")
+        return x
+
+    plan = amorsize.plan(flaky, range(ITEMS), backend=backend, retries=2, backoff=0.001)
+    assert plan.run() == list(range(ITEMS))
+    assert plan.report is not None
+    assert plan.report.retries == 2 * 4
+    assert len(lines_of(f"{tmp_path}/8")) == 1
+
+
+@pytest.mark.parametrize("backend", ["serial", "multiprocessing"])
+def test_only_the_wanted_exceptions_are_retried(backend: str, tmp_path: Path) -> None:
+    def fail(x: int) -> int:
+        append_line(f"{tmp_path}/calls", x)
+        raise ValueError(x)
+
+    with pytest.raises(ValueError, match="0") as caught:
+        amorsize.map(fail, [0], backend=backend, retries=3, retry_on=OSError)
+    assert len(lines_of(f"{tmp_path}/calls")) == 1
+    with pytest.raises(ValueError, match="0") as caught:
+        amorsize.map(fail, [0], backend=backend, retries=2, retry_on=ValueError, backoff=0)
+    assert any("3 attempts" in note for note in caught.value.__notes__)
+
+
+def test_an_item_that_never_ends_is_ended() -> None:
+    def stuck(x: int) -> int:
+        spin(0.0002)
+        if x == 250:  # can be interrupted
+            time.sleep(1000)
+        while x == 300:  # cannot
+            try:
+                time.sleep(1000)
+            except BaseException:
+                pass
+        return x
+
+    plan = amorsize.plan(stuck, iter(range(ITEMS)), timeout=0.2, on_error="return", workers=2)
+    assert plan.backend == "multiprocessing"
+    results = plan.run()
+    errors = [r for r in results if isinstance(r, amorsize.ItemError)]
+    assert [error.index for error in errors] == [250, 300]
+    assert all(isinstance(error.exception, amorsize.ItemTimeout) for error in errors)
+    assert [r for r in results if isinstance(r, int)] == sorted(set(range(ITEMS)) - {250, 300})
+
+
+def test_threads_refuse_a_time_limit_that_they_cannot_keep() -> None:
+    with pytest.raises(amorsize.InvalidArgument, match="thread cannot be ended"):
+        amorsize.plan(abs, [1], backend="threads", timeout=1)
+
+
+def test_the_loop_keeps_a_time_limit_where_it_can() -> None:
+    with pytest.raises(amorsize.ItemTimeout):
+        amorsize.map(time.sleep, [0, 1000], backend="serial", timeout=0.05)
+
+
+@pytest.mark.parametrize("backend", ["serial", "multiprocessing"])
+def test_a_deadline_ends_the_run(backend: str) -> None:
+    how: dict[str, Any] = {"backend": backend, "deadline": 0.3, "workers": 2}
+    with pytest.raises(amorsize.DeadlineExceeded):
+        amorsize.map(time.sleep, [0.02] * 200, **how)
+    results = amorsize.map(time.sleep, [0.02] * 200, on_error="return", **how)
+    late = [r for r in results if isinstance(r, amorsize.ItemError)]
+    assert len(results) == 200
+    assert late
+    assert results.count(None) == 200 - len(late) > 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"on_error": "ignore"},
+        {"retries": -1},
+        {"retries": True},
+        {"backoff": -0.1},
+        {"retry_on": KeyboardInterrupt},
+        {"retry_on": "ValueError"},
+        {"timeout": 0},
+        {"deadline": -1},
+    ],
+)
+def test_wrong_wishes_are_refused_before_anything_runs(wrong: Any) -> None:
+    with pytest.raises(amorsize.InvalidArgument):
+        amorsize.map(pytest.fail, [1], **wrong)
+
+
+def test_a_misspelt_argument_is_an_error() -> None:
+    with pytest.raises(TypeError, match="retrys"):
+        amorsize.map(abs, [1], retrys=1)  # type: ignore[call-arg]
+
+
+class Fragile:
+    """Cannot be rebuilt where it arrives."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __reduce__(self) -> Any:
+        return _burst, (self.number,)
+
+
+def _burst(number: int) -> Any:
+    raise ValueError(f"{number} does not arrive")
+
+
+@pytest.mark.parametrize("on_error", ["raise", "return"])
+def test_what_cannot_travel_is_named_and_the_rest_arrives(on_error: Any) -> None:
+    lock = threading.Lock()
+
+    def result(x: int) -> Any:
+        spin(0.0003)
+        return {200: lock, 210: Fragile(210)}.get(x, x)
+
+    def items() -> Any:
+        yield from (lock if x == 220 else Fragile(x) if x == 230 else x for x in range(300))
+
+    for function, data, expected in (
+        (result, iter(range(300)), {200: UnpicklableResult, 210: ResultNotLoaded}),
+        (lambda x: spin(0.0003), items(), {220: UnpicklableItem, 230: ItemNotLoaded}),
+    ):
+        plan = amorsize.plan(
+            function, data, backend="multiprocessing", workers=2, on_error=on_error
+        )
+        if on_error == "raise":
+            index, kind = min(expected.items())
+            with pytest.raises(kind) as caught:
+                plan.run()
+            assert any(f"item {index} " in note or f"item {index}" in note
+                       for note in caught.value.__notes__)  # fmt: skip
+            continue
+        results = plan.run()
+        errors = {r.index: type(r.exception) for r in results if isinstance(r, amorsize.ItemError)}
+        assert errors == expected
+        assert len(results) == 300
+
+
+def test_one_poisoned_item_in_a_thousand() -> None:
+    home = os.getpid()
+
+    def poison(x: int) -> int:
+        if x == 666 and os.getpid() != home:
+            os._exit(1)
+        return x
+
+    results = amorsize.map(
+        poison, iter(range(1000)), backend="multiprocessing", workers=2, on_error="return"
+    )
+    assert [r for r in results if isinstance(r, int)] == [x for x in range(1000) if x != 666]
+    assert isinstance(results[666], amorsize.ItemError)
+    assert isinstance(results[666].exception, amorsize.WorkerDied)
+
+
+def test_a_pool_that_only_dies_is_an_error() -> None:
+    home = os.getpid()
+
+    def dies(x: int) -> int:
+        if os.getpid() != home:
+            os._exit(1)
+        return x
+
+    with pytest.raises((amorsize.WorkersKeepDying, amorsize.WorkerDied)):
+        amorsize.map(dies, iter(range(300)), backend="multiprocessing", workers=2)
+    with pytest.raises(amorsize.WorkersKeepDying):
+        amorsize.map(dies, iter(range(300)), backend="multiprocessing", workers=2, on_error="skip")

@@ -1,0 +1,42 @@
+"""A small campaign on every engine, each in a process of its own; the full one is
+``python -m tests.faults``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def campaign(*arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults", "--seed", "1", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("engine", ["fork", "forkserver", "spawn", "dask", "ray"])
+def test_kills(engine: str) -> None:
+    needed = {"dask": "distributed", "ray": "ray"}.get(engine)
+    if needed and find_spec(needed) is None:
+        pytest.skip(f"{needed} is not installed")
+    campaign("--parts", "kills", "poison", "--engines", engine, "--kills", "10", "--poison", "1")
+
+
+@pytest.mark.parametrize("engine", ["fork", "forkserver", "spawn", "threads"])
+def test_interrupts(engine: str) -> None:
+    campaign("--parts", "interrupts", "--engines", engine, "--interrupts", "3")
+
+
+def test_random_functions() -> None:
+    campaign("--parts", "cases", "--cases", "200")
