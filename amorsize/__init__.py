@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from amorsize.backend import ExecutorBackend
     from amorsize.hookspecs import hookimpl
     from amorsize.report import RunReport
+    from amorsize.seeds import Seed, rng
 
 __version__ = "0.1.0"
 
@@ -53,6 +54,7 @@ __all__ = [
     "PlanConsumed",
     "PlanInfeasible",
     "RunReport",
+    "Seed",
     "SerializationError",
     "WorkerDied",
     "WorkersKeepDying",
@@ -63,6 +65,7 @@ __all__ = [
     "map",
     "plan",
     "ray_map",
+    "rng",
 ]
 
 
@@ -80,4 +83,8 @@ def __getattr__(name: str) -> Any:
         from amorsize.report import RunReport
 
         return RunReport
+    if name in ("Seed", "rng"):
+        from amorsize import seeds
+
+        return getattr(seeds, name)
     raise AttributeError(f"module 'amorsize' has no attribute {name!r}")

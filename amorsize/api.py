@@ -54,6 +54,8 @@ def plan(
         deadline: seconds that a run may take; no limit by default.
         journal: a file that keeps each finished chunk: what was killed continues where it
             stopped (docs/resume.md).
+        seed: gives each item random numbers of its own, the same on every backend and for any
+            chunks (docs/seeds.md). None by default: nothing is seeded.
 
     Raises:
         InvalidArgument: for a value that cannot work, before anything runs.
@@ -152,11 +154,15 @@ def _plan(
 ) -> Plan:
     if not callable(fn):
         raise NotCallable(fn)
-    journal = wishes.pop("journal", None)
+    journal, seed = wishes.pop("journal", None), wishes.pop("seed", None)
     policy = policy_of(wishes)
     _check_count("workers", workers)
     _check_count("chunk_size", chunk_size)
     source = source_of(data)
+    if seed is not None:
+        from amorsize.seeds import numbered, seeded
+
+        fn, source = seeded(fn, seed), numbered(source)
     automatic = isinstance(backend, str) and backend == "auto"
     if automatic and options:
         raise InvalidArgument("options belong to one backend: name it with backend=...")

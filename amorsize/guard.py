@@ -41,6 +41,11 @@ class Guarded:
     def __init__(self, function: Callable[[Any], Any], policy: Policy, home: str) -> None:
         self.function, self.policy, self.home = function, policy, home
 
+    @property
+    def user_function(self) -> Callable[[Any], Any]:
+        """What travels by value if its module cannot be imported elsewhere."""
+        return self.function
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Guarded, (self.function, self.policy, self.home)
 

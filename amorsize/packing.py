@@ -179,8 +179,13 @@ def _unimportable_module(function: Any) -> Any:
     """The function's module if a fresh process could not import it by name (a script loaded by
     path, a test module): it must travel by value.
     """
-    while isinstance(function, functools.partial):
-        function = function.func
+    while True:
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif hasattr(function, "user_function"):  # a wrapper of ours
+            function = function.user_function
+        else:
+            break
     name = getattr(function, "__module__", None)
     if not isinstance(name, str) or name == "__main__":  # cloudpickle handles __main__ itself
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,10 @@ from amorsize.source import Source, Span
 if TYPE_CHECKING:
     from amorsize.resume import Resumption
 
+_SEED_REFUSES_THREADS = (
+    "seed= sets random state that threads share, so that items would run one at a time; "
+    "seed=Seed(..., global_state=False) leaves it alone"
+)
 _DISCOVERY_PAYS_S = 0.5
 """Below this many seconds of plain loop it does not pay to look for engines: discovering
 plugins takes a good part of it, and no engine on another host answers much faster."""
@@ -100,12 +105,16 @@ class Planning:
         if reason:
             return serial_only(self.profile, reason), None
         known = registry()
+        seeds = sys.modules.get("amorsize.seeds")
+        shared = seeds is not None and seeds.shares_state(self.function)
         refused = [Refusal(name, f"plugin failed: {error}") for name, error in known.errors.items()]
         usable = []
         for backend in known.backends.values():
             state = backend.availability()
             if timeout and backend.traits.shares_memory:
                 refused.append(Refusal(backend.name, "it cannot end an item that takes too long"))
+            elif shared and backend.traits.shares_memory and not backend.traits.inline:
+                refused.append(Refusal(backend.name, _SEED_REFUSES_THREADS))
             elif state.usable:
                 usable.append(backend)
             else:

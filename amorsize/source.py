@@ -85,7 +85,7 @@ class StreamSource:
 
     def __init__(self, data: Iterable[Any]) -> None:
         try:
-            self._iterator: Iterator[Any] = iter(data)
+            self.iterator: Iterator[Any] = iter(data)
         except TypeError as error:
             raise NotIterable(data) from error
         self.length = _length_of(data)
@@ -148,7 +148,7 @@ class StreamSource:
         items: list[Any] = []
         try:
             if self.patience_s == math.inf:
-                items.extend(islice(self._iterator, count))
+                items.extend(islice(self.iterator, count))
                 self.exhausted = len(items) < count
             else:
                 self._read_patiently(items, count)
@@ -168,7 +168,7 @@ class StreamSource:
         while len(items) < count:
             wanted = min(step, count - len(items))
             before = len(items)
-            items.extend(islice(self._iterator, wanted))
+            items.extend(islice(self.iterator, wanted))
             if len(items) - before < wanted:
                 self.exhausted = True
                 return

@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # a dictionary with types takes a while to build, and only ch
     from amorsize.events import Bus, Observer
     from amorsize.policy import Faults
     from amorsize.resume import JournalPath
+    from amorsize.seeds import Seed
 
     class Wishes(Faults, total=False):
         """Arguments of :func:`amorsize.plan` by name."""
@@ -19,6 +20,8 @@ if TYPE_CHECKING:  # a dictionary with types takes a while to build, and only ch
         journal: JournalPath | None
         """A file that keeps each finished chunk: what was killed continues where it stopped
         (docs/resume.md)."""
+        seed: int | Seed | None
+        """Gives each item random numbers of its own (docs/seeds.md); none by default."""
 
     class Watching(TypedDict, total=False):
         """Arguments of calls that run something."""
