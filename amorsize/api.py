@@ -170,7 +170,7 @@ def _plan(
         from amorsize.plugins import registry
 
         backend = registry().resolve(backend).bind(options or {})
-        check_enforceable(policy, backend)
+        check_enforceable(policy, backend, fn)
     call, resumption = guarded(fn, policy), None
     if journal is None:
         taken = sample(call, source, policy)

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from amorsize.resume import Resumption
 
 _SEED_REFUSES_THREADS = (
-    "seed= sets random state that threads share, so that items would run one at a time; "
-    "seed=Seed(..., global_state=False) leaves it alone"
+    "seed=... sets the random state of the process, which threads share; draw from amorsize.rng() "
+    "and pass seed=amorsize.Seed(..., global_state=False)"
 )
 _DISCOVERY_PAYS_S = 0.5
 """Below this many seconds of plain loop it does not pay to look for engines: discovering
@@ -105,8 +105,7 @@ class Planning:
         if reason:
             return serial_only(self.profile, reason), None
         known = registry()
-        seeds = sys.modules.get("amorsize.seeds")
-        shared = seeds is not None and seeds.shares_state(self.function)
+        shared = _shares_random_state(self.function)
         refused = [Refusal(name, f"plugin failed: {error}") for name, error in known.errors.items()]
         usable = []
         for backend in known.backends.values():
@@ -154,7 +153,7 @@ class Planning:
             SerializationError: if function, items or results cannot travel to it.
         """
         backend = registry().resolve(wanted).bind(self.options)
-        check_enforceable(self.policy, backend)
+        check_enforceable(self.policy, backend, self.function)
         decision = self._decide([backend], [], forced=True, fixed_chunks=fixed_chunks)
         return decision, backend
 
@@ -266,18 +265,27 @@ class Planning:
         return start, values[0]
 
 
-def check_enforceable(policy: Policy, backend: Backend) -> None:
+def check_enforceable(policy: Policy, backend: Backend, function: object) -> None:
     """Refuse a named backend that cannot keep what was asked for.
 
     Raises:
-        InvalidArgument: for a time limit on items that run in threads of this process.
+        InvalidArgument: for a time limit or a global seed where items run in threads.
     """
     traits = backend.traits
-    if policy.timeout is not None and traits.shares_memory and not traits.inline:
+    if not traits.shares_memory or traits.inline:
+        return
+    if policy.timeout is not None:
         raise InvalidArgument(
             f"backend {backend.name!r} cannot enforce timeout=...: a thread cannot be ended. Use "
             "'multiprocessing', 'dask', 'ray', or 'serial' if the items can be interrupted"
         )
+    if _shares_random_state(function):
+        raise InvalidArgument(f"backend {backend.name!r}: {_SEED_REFUSES_THREADS}")
+
+
+def _shares_random_state(function: object) -> bool:
+    seeds = sys.modules.get("amorsize.seeds")
+    return seeds is not None and seeds.shares_state(function)
 
 
 def predictions(

@@ -17,8 +17,7 @@ from amorsize import Seed
 
 WHERE: list[dict[str, Any]] = [
     {"backend": "serial"},
-    {"backend": "threads", "workers": 2, "chunk_size": 3},
-    {"backend": "threads", "workers": 4, "chunk_size": 7},
+    {"backend": "multiprocessing", "workers": 3, "chunk_size": 2},
     {"backend": "multiprocessing", "workers": 2, "chunk_size": 5},
     {"backend": "multiprocessing", "workers": 2, "options": {"start_method": "spawn"}},
     {"backend": "auto"},
@@ -77,12 +76,12 @@ def test_one_generator_an_item() -> None:
 
 
 def nested(x: int) -> list[Any]:
-    inner = amorsize.map(draw, range(4), seed=x, backend="threads", workers=2, chunk_size=1)
+    inner = amorsize.map(draw, range(4), seed=x)
     return [random.random(), *inner]
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("where", WHERE[:4])
+@pytest.mark.parametrize("where", WHERE[:3])
 def test_runs_within_items(where: dict[str, Any]) -> None:
     results = amorsize.map(nested, range(6), seed=1, **where)
     assert [r[1:] for r in results] == [amorsize.map(draw, range(4), seed=x) for x in range(6)]
@@ -100,7 +99,7 @@ def test_the_generators_are_numpys_own_children() -> None:
     assert amorsize.map(own, range(20), seed=Seed(7, global_state=False)) == wanted
 
 
-@pytest.mark.parametrize("where", WHERE[:3])
+@pytest.mark.parametrize("where", WHERE[:2])
 def test_the_callers_state_stays(where: dict[str, Any]) -> None:
     random.seed(1)
     np.random.seed(1)
@@ -108,14 +107,11 @@ def test_the_callers_state_stays(where: dict[str, Any]) -> None:
     before = random.getstate(), numpy_state()
     stream: Any = amorsize.imap(draw, range(30), seed=42, **where)
     first = [next(stream) for _ in range(10)]
-    if where["backend"] == "serial":  # in threads, items run meanwhile
-        assert random.getstate() == before[0]
-        assert numpy_state() == before[1]
+    assert (random.getstate(), numpy_state()) == before
     random.random()  # what the consumer draws does no harm
     assert [*first, *stream] == amorsize.map(draw, range(30), seed=42)
-    if where["backend"] == "serial":
-        random.setstate(before[0])
-    assert numpy_state() == before[1]
+    random.setstate(before[0])
+    assert (random.getstate(), numpy_state()) == before
 
 
 def test_a_failed_item_leaves_the_state_alone() -> None:
@@ -127,7 +123,7 @@ def test_a_failed_item_leaves_the_state_alone() -> None:
         amorsize.map(fails, range(3), seed=1, backend="serial")
     assert random.getstate() == before
     with pytest.raises(ValueError, match="0") as second:
-        amorsize.map(fails, range(3), seed=1, backend="threads")
+        amorsize.map(fails, range(3), seed=1, backend="multiprocessing")
     assert first.value.args == second.value.args
 
 
@@ -145,7 +141,7 @@ def test_a_retry_has_the_same_numbers() -> None:
 
 
 def test_wrapped_functions_of_tests_travel() -> None:
-    where = WHERE[4]
+    where = WHERE[3]
     assert amorsize.map(partial(draw), range(9), seed=1, **where) == amorsize.map(
         draw, range(9), seed=1
     )
@@ -158,6 +154,17 @@ def test_messages_show_the_item_alone() -> None:
     with pytest.raises(KeyError) as caught:
         amorsize.map(fails, ["apple"], seed=1)
     assert any("item 0 ('apple')" in note for note in caught.value.__notes__)
+
+
+def test_threads_have_generators_of_their_own() -> None:
+    seed = Seed(7, global_state=False)
+    wanted = amorsize.map(own, range(200), seed=seed, backend="serial")
+    how: dict[str, Any] = {"backend": "threads", "workers": 4, "chunk_size": 3}
+    assert amorsize.map(own, range(200), seed=seed, **how) == wanted
+    with pytest.raises(amorsize.InvalidArgument, match="threads share"):
+        amorsize.map(own, range(200), seed=7, **how)
+    with pytest.raises(amorsize.InvalidArgument, match="threads share"):
+        amorsize.plan(own, range(200), seed=7).run("threads")
 
 
 def test_automatic_plans_leave_threads_out() -> None:
