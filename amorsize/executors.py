@@ -122,10 +122,13 @@ class ExecutorSession(Session):
         return isinstance(error, concurrent.futures.BrokenExecutor)
 
     def close(self, *, cancel: bool) -> None:
-        """Shut the executor down; with ``cancel``, queued chunks are dropped first."""
+        """Leave the executor's context; with ``cancel``, queued chunks are dropped first. Chunks
+        that run are waited for, also on an executor that stays up: no item runs on unseen.
+        """
         if cancel:
             for future in tuple(self._futures):
                 future.cancel()
+        concurrent.futures.wait(tuple(self._futures))
         self._stack.close()
 
 
