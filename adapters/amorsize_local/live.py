@@ -1,0 +1,231 @@
+"""Executors and pools of the user's own as backends; they stay up when a run ends."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import os
+import uuid
+from collections import deque
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from amorsize.backend import (
+    Availability,
+    Backend,
+    BackendUnavailable,
+    Capacity,
+    Chunk,
+    ExecutorSession,
+    OpenRequest,
+    RelaySession,
+    Session,
+    Shipment,
+    Traits,
+    WorkerLost,
+    run_chunk,
+    run_shipped,
+)
+from amorsize.probes import Limits
+
+_HERE = uuid.uuid4().hex
+"""Of this interpreter and what it forks."""
+_PROBE_S = 60.0
+"""Seconds to wait for an unknown executor to say where its workers are."""
+_THREADS = Traits(shares_memory=True, shares_gil=True, rank=1)
+_PROCESSES = Traits(rank=2)
+
+
+def whereabouts() -> tuple[str, str, int]:
+    """Of a worker: interpreter, host and process."""
+    return _HERE, os.uname().nodename if hasattr(os, "uname") else "", os.getpid()
+
+
+class LiveBackend(Backend):
+    """What executors and pools of the user have in common: they are up, and of one size."""
+
+    name = "executor"
+    closed = "it was shut down"
+
+    def __init__(self, engine: Any, workers: int) -> None:
+        self._engine, self._workers = engine, workers
+        self.name = type(engine).__name__.strip("_")  # type: ignore[misc]
+
+    @functools.cached_property
+    def traits(self) -> Traits:
+        """Threads or processes."""
+        raise NotImplementedError
+
+    def is_up(self) -> bool:
+        """Whether it still takes work."""
+        raise NotImplementedError
+
+    def availability(self) -> Availability:
+        """Usable until its owner ends it."""
+        if self.is_up():
+            return Availability(True, "yours; it stays up", running=True)
+        return Availability(False, self.closed, "make a new one and pass that")
+
+    def capacity(self, limits: Limits) -> Capacity:
+        """Its workers; those of this host share its cores."""
+        cores = float(self._workers)
+        return Capacity(self._workers, cores if self.traits.remote else min(cores, limits.cores))
+
+    def configuration(self) -> str:
+        """Costs depend on what it is and on its size."""
+        return f"{type(self._engine).__module__}-{self._workers}"
+
+
+class LiveExecutor(LiveBackend):
+    """Any ``concurrent.futures.Executor`` that is up."""
+
+    def __init__(self, engine: Executor) -> None:
+        size = getattr(engine, "num_workers", None) or getattr(engine, "_max_workers", None)
+        super().__init__(engine, size if isinstance(size, int) else os.cpu_count() or 1)
+
+    @functools.cached_property
+    def traits(self) -> Traits:
+        """Known for the standard library's; others are asked once where their workers are."""
+        if isinstance(self._engine, ThreadPoolExecutor):
+            return _THREADS
+        if type(self._engine).__module__.partition(".")[0] in ("concurrent", "loky", "joblib"):
+            return _PROCESSES
+        try:
+            here, host, process = self._engine.submit(whereabouts).result(_PROBE_S)
+        except Exception as error:
+            raise BackendUnavailable(self.name, f"its workers do not answer: {error!r}") from error
+        if (here, process) == (_HERE, os.getpid()):
+            return _THREADS
+        return _PROCESSES if host == whereabouts()[1] else Traits(remote=True, rank=3)
+
+    def is_up(self) -> bool:
+        """Going by the flags of the standard library's executors, and of those that derive from
+        them; others say no when they are given work.
+        """
+        flags = (getattr(self._engine, "_executor_manager_thread", None), self._engine)
+        ended = any(getattr(flag, "_shutdown", False) is True for flag in flags)
+        gone = getattr(self._engine, "_shutdown_thread", False) is True
+        broken = getattr(self._engine, "_broken", False)
+        return not (ended or gone or broken)
+
+    def open(self, request: OpenRequest) -> Session:
+        """A session that leaves the executor as it is."""
+        context: AbstractContextManager[Executor] = nullcontext(self._engine)
+        return LiveExecutorSession(self.name, self.traits, request, context, owned=False)
+
+
+class LiveExecutorSession(ExecutorSession):
+    """Says what is wrong if the executor's owner ends it in the middle of a run."""
+
+    def submit(self, chunk: Chunk) -> Future[Any]:
+        """Submit to the executor."""
+        try:
+            return super().submit(chunk)
+        except RuntimeError as error:
+            if "shutdown" not in str(error):
+                raise
+            raise BackendUnavailable(self._name, str(error), "make a new executor") from error
+
+
+class LivePool(LiveBackend):
+    """A ``multiprocessing.pool.Pool`` or ``ThreadPool`` that is up."""
+
+    closed = "the pool is closed"
+
+    def __init__(self, engine: Any) -> None:
+        super().__init__(engine, len(getattr(engine, "_pool", ())) or os.cpu_count() or 1)
+
+    @functools.cached_property
+    def traits(self) -> Traits:
+        """Only a ``ThreadPool`` shares the caller's memory."""
+        return _THREADS if type(self._engine).__name__ == "ThreadPool" else _PROCESSES
+
+    def is_up(self) -> bool:
+        """Whether it is neither closed nor terminated."""
+        return getattr(self._engine, "_state", "RUN") == "RUN"
+
+    def open(self, request: OpenRequest) -> Session:
+        """A session that leaves the pool as it is."""
+        return PoolSession(self.name, self._engine, request, shares=self.traits.shares_memory)
+
+
+class PoolSession(RelaySession):
+    """Few chunks at a time are with the pool, which cannot give back what it has queued.
+
+    A ``Pool`` forgets the call of a worker that dies, and would let its caller wait for ever: so
+    the workers are watched, and a death ends the run.
+    """
+
+    def __init__(self, name: str, pool: Any, request: OpenRequest, *, shares: bool) -> None:
+        super().__init__(name)
+        self._pool, self._request = pool, request
+        self._shipment = None if shares else Shipment(request.payload)
+        self._queue: deque[tuple[Future[Any], Chunk, Any]] = deque()
+        self._out: set[Future[Any]] = set()
+        self._watched = [] if shares else list(getattr(pool, "_pool", ()))
+        self.workers = request.workers
+
+    def submit(self, chunk: Chunk) -> Future[Any]:
+        """Queue a chunk here, and hand it to the pool once few others are there."""
+        packed = None if self._shipment is None else chunk.pack()
+        future = self.track(chunk)
+        if gone := self.vanished():
+            self.settle(future, error=gone)
+            return future
+        self._queue.append((future, chunk, packed))
+        self._hand_out()
+        return future
+
+    def _hand_out(self) -> None:
+        """Called by the run's thread and, at the end of each chunk, by the pool's."""
+        while len(self._out) <= self._request.workers:
+            try:
+                future, chunk, packed = self._queue.popleft()
+            except IndexError:
+                return
+            if future.cancelled():
+                continue
+            self._out.add(future)
+            call: tuple[Any, ...] = (_run_shared, (self._request, chunk))
+            if self._shipment is not None:
+                rest = (packed, chunk.spans, chunk.stop_on_error)
+                call = (run_shipped, (self._shipment.function, None, *rest))
+            try:
+                self._pool.apply_async(
+                    *call,
+                    callback=functools.partial(self._ended, future),
+                    error_callback=functools.partial(self._failed, future),
+                )
+            except ValueError as error:  # it was closed meanwhile
+                self._out.discard(future)
+                self.settle(future, error=BackendUnavailable(self._name, str(error)))
+
+    def _ended(self, future: Future[Any], outcome: Any) -> None:
+        self._out.discard(future)
+        self.settle(future, outcome=outcome)
+        self._hand_out()
+
+    def _failed(self, future: Future[Any], error: BaseException) -> None:
+        self._out.discard(future)
+        self.settle(future, error=error)
+        self._hand_out()
+
+    def vanished(self) -> Any:
+        """Whether a worker died that had no reason to."""
+        codes = [worker.exitcode for worker in self._watched]
+        code = next((code for code in codes if code), None)
+        return None if code is None else WorkerLost(f"a worker of the pool exited with code {code}")
+
+    def close(self, *, cancel: bool) -> None:
+        """Drop what the pool has not got yet, and wait for what it has."""
+        self._queue.clear()
+        while self._out and not self.vanished():
+            concurrent.futures.wait(tuple(self._out), 0.1)
+            self._out = {future for future in self._out if future in self.handles}
+        if self._shipment is not None:
+            self._shipment.close()
+
+
+def _run_shared(request: OpenRequest, chunk: Chunk) -> Any:
+    return run_chunk(request.function, request.items_of(chunk), stop_on_error=chunk.stop_on_error)

@@ -1,0 +1,132 @@
+"""The contract over executors and pools of the user's own, which no run may end."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing.pool import Pool, ThreadPool
+from typing import Any
+
+import pytest
+
+import amorsize
+from amorsize.backend import Backend
+from amorsize.errors import BackendNotFound, BackendUnavailable
+from amorsize.plugins import registry
+from amorsize.testing import BackendContract
+
+SPAWN = multiprocessing.get_context("forkserver")
+
+
+class Strange(Executor):
+    """An executor nobody has heard of; like ``mpi4py.futures``, it tells its size."""
+
+    num_workers = 3
+
+    def __init__(self) -> None:
+        self._inner = ProcessPoolExecutor(2, SPAWN)
+        self.calls = 0
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.calls += 1
+        return self._inner.submit(fn, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._inner.shutdown(wait, cancel_futures=cancel_futures)
+
+
+class TestThreadPoolExecutor(BackendContract):
+    @pytest.fixture
+    def backend(self) -> Iterator[Backend]:
+        with ThreadPoolExecutor(2) as executor:
+            yield registry().resolve(executor)
+            assert executor.submit(abs, -1).result() == 1
+
+
+class TestProcessPoolExecutor(BackendContract):
+    @pytest.fixture
+    def backend(self) -> Iterator[Backend]:
+        with ProcessPoolExecutor(2, SPAWN) as executor:
+            yield registry().resolve(executor)
+
+
+class TestThreadPool(BackendContract):
+    @pytest.fixture
+    def backend(self) -> Iterator[Backend]:
+        with ThreadPool(2) as pool:
+            yield registry().resolve(pool)
+            assert pool.apply(abs, (-1,)) == 1
+
+
+class TestPool(BackendContract):
+    @pytest.fixture
+    def backend(self) -> Iterator[Backend]:
+        with SPAWN.Pool(2) as pool:
+            yield registry().resolve(pool)
+
+
+def double(item: int) -> int:
+    return 2 * item
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: ThreadPoolExecutor(2), lambda: ThreadPool(2), lambda: SPAWN.Pool(2)]
+)
+def test_accepted_everywhere_and_never_shut_down(make: Any) -> None:
+    expected = [double(x) for x in range(200)]
+    with make() as engine:
+        assert amorsize.map(double, range(200), backend=engine) == expected
+        assert list(amorsize.imap(double, range(200), backend=engine)) == expected
+        plan = amorsize.plan(double, range(200), backend=engine)
+        assert plan.backend == type(engine).__name__
+        assert plan.run() == expected
+        assert amorsize.plan(double, range(200)).run(backend=engine) == expected
+        assert list(amorsize.plan(double, range(200)).stream(backend=engine)) == expected
+        assert list(engine.map(double, [1])) == [2]
+
+
+def test_an_unknown_executor_is_asked_where_its_workers_are() -> None:
+    with Strange() as strange:
+        backend = registry().resolve(strange)
+        assert not backend.traits.shares_memory
+        assert not backend.traits.remote
+        plan = amorsize.plan(double, range(300), backend=strange, workers=2)
+        assert plan.run() == [double(x) for x in range(300)]
+        assert strange.submit(abs, -1).result() == 1
+        assert plan.what_if([2, 3], "Strange")[1].workers == 3
+
+
+def test_lokys_reusable_executor_stays_up() -> None:
+    loky = pytest.importorskip("loky")
+    executor = loky.get_reusable_executor(2, timeout=60)
+    try:
+        assert amorsize.map(double, range(200), backend=executor) == [2 * x for x in range(200)]
+        assert executor.submit(abs, -1).result() == 1
+    finally:
+        executor.shutdown(wait=True)
+
+
+def closed_executor() -> Executor:
+    with ThreadPoolExecutor(1) as executor:
+        return executor
+
+
+def closed_pool() -> Pool:
+    pool = ThreadPool(1)
+    pool.close()
+    pool.join()
+    return pool
+
+
+@pytest.mark.parametrize("make", [closed_executor, closed_pool])
+def test_one_that_was_ended_is_refused_before_anything_runs(make: Any) -> None:
+    ran: list[int] = []
+    with pytest.raises(BackendUnavailable, match="make a new one"):
+        amorsize.map(ran.append, range(10), backend=make())
+    assert not ran
+
+
+def test_anything_else_is_not_found() -> None:
+    with pytest.raises(BackendNotFound, match="no backend for"):
+        amorsize.map(double, range(10), backend=object())
