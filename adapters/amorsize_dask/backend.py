@@ -87,9 +87,8 @@ class DaskBackend(contract.Backend):
         """Of the order seen for a local cluster of processes (docs/costs.md): start-up, each
         worker's, shut-down; dispatch, latency, slot of a chunk; a byte in and out. Seconds.
         """
-        figures = [*map(fallback, (0.4, 0.2, 0.2, 600e-6, 0.011, 0.003, 3e-9, 2e-9))]
-        figures.append(fallback(1.1, "event loop and profiler share the worker's GIL"))
-        return contract.BackendCosts(*figures)
+        figures = map(fallback, (0.4, 0.2, 0.2, 600e-6, 0.011, 0.003, 3e-9, 2e-9))
+        return contract.BackendCosts(*figures, fallback(1.1, "shares the GIL with its event loop"))
 
     def arguments(self, plan: Any) -> DaskArguments:
         """The numbers for ``dask.bag`` and for batches of your own."""

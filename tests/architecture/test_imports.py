@@ -95,20 +95,3 @@ def test_modules_stay_readable() -> None:
     for folder in ("amorsize", "adapters"):
         for path, _ in modules(folder):
             assert len(path.read_text().splitlines()) <= 500, path
-
-
-def lines_of_code(path: Path) -> int:
-    """Lines that hold code: docstrings, comments and blank lines left out."""
-    text = path.read_text()
-    documentation: set[int] = set()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            documentation |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-    lines = enumerate(text.splitlines(), 1)
-    kept = (line for number, line in lines if number not in documentation)
-    return sum(1 for line in kept if line.strip() and not line.strip().startswith("#"))
-
-
-@pytest.mark.parametrize("adapter", ["amorsize_dask", "amorsize_ray"])
-def test_cluster_adapters_stay_thin(adapter: str) -> None:
-    assert sum(lines_of_code(p) for p in (ROOT / "adapters" / adapter).glob("*.py")) <= 250
