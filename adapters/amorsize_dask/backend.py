@@ -85,10 +85,11 @@ class DaskBackend(contract.Backend):
 
     def fallback_costs(self) -> contract.BackendCosts:
         """Of the order seen for a local cluster of processes (docs/costs.md): start-up, each
-        worker's, shut-down; dispatch, latency, slot of a chunk; a byte in and out. Seconds.
+        worker's, shut-down; dispatch, latency, slot of a chunk; a byte in and out, in seconds;
+        slowdown, because event loop and profiler share the worker's GIL.
         """
-        figures = map(fallback, (0.4, 0.2, 0.2, 600e-6, 0.011, 0.003, 3e-9, 2e-9))
-        return contract.BackendCosts(*figures, fallback(1.1, "shares the GIL with its event loop"))
+        figures = (0.4, 0.2, 0.2, 600e-6, 0.011, 0.003, 3e-9, 2e-9, 1.1)
+        return contract.BackendCosts(*map(fallback, figures))
 
     def arguments(self, plan: Any) -> DaskArguments:
         """The numbers for ``dask.bag`` and for batches of your own."""

@@ -58,18 +58,15 @@ def _is_helper(process: psutil.Process, me: psutil.Process) -> bool:
 
 
 @contextmanager
-def nothing_stays(backend: Backend, what: str, *, may_break: bool = False) -> Iterator[None]:
+def nothing_stays(backend: Backend, what: str) -> Iterator[None]:
     """Fail if processes or threads outlive the block. An engine that was up before is not the
-    session's: it may start and stop workers as it likes, but must stay up, unless it
-    ``may_break``.
+    session's: it may start and stop workers as it likes, but must stay up.
     """
     running = backend.availability().running
     before = belongings()
     yield
     if running:
-        assert may_break or backend.availability().running, (
-            f"{what} took down an engine that was up before"
-        )
+        assert backend.availability().running, f"{what} took down an engine that was up before"
         return
     processes = belongings().processes - before.processes
     _, alive = psutil.wait_procs(processes, timeout=GRACE_S)

@@ -25,7 +25,7 @@ HEAVY = {
     "cloudpickle",
 }
 ENGINES = {"dask", "distributed", "ray", "joblib", "loky", "mpire"}
-ADAPTERS = {"amorsize_local", "amorsize_dask", "amorsize_ray"}
+ADAPTERS = {"amorsize_local", "amorsize_dask", "amorsize_ray", "amorsize_joblib"}
 PUBLIC = {
     "amorsize",
     "amorsize.backend",
