@@ -33,6 +33,7 @@ from amorsize.plans import Plan
 
 if TYPE_CHECKING:
     from amorsize.backend import ExecutorBackend
+    from amorsize.executor import Executor
     from amorsize.hookspecs import hookimpl
     from amorsize.report import RunReport
     from amorsize.seeds import Seed, rng
@@ -45,6 +46,7 @@ __all__ = [
     "BackendNotFound",
     "BackendUnavailable",
     "DeadlineExceeded",
+    "Executor",
     "ExecutorBackend",
     "InvalidArgument",
     "ItemError",
@@ -79,6 +81,10 @@ def __getattr__(name: str) -> Any:
         from amorsize.backend import ExecutorBackend
 
         return ExecutorBackend
+    if name == "Executor":
+        from amorsize.executor import Executor
+
+        return Executor
     if name == "RunReport":
         from amorsize.report import RunReport
 

@@ -1,0 +1,175 @@
+"""``amorsize.Executor`` where any other executor would do."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import gc
+import itertools
+import operator
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import amorsize
+
+COUNT = 300
+
+
+def spin(item: int) -> int:
+    end = time.perf_counter() + 0.0005
+    while time.perf_counter() < end:
+        pass
+    return item * item
+
+
+@pytest.fixture(params=["auto", "serial", "threads", "multiprocessing"])
+def backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def make(backend: str = "auto") -> amorsize.Executor:
+    return amorsize.Executor(2, backend=backend)
+
+
+def test_is_an_executor() -> None:
+    assert isinstance(make(), concurrent.futures.Executor)
+
+
+def test_map_returns_the_loops_results(backend: str) -> None:
+    with make(backend) as executor:
+        assert list(executor.map(spin, range(COUNT))) == [x * x for x in range(COUNT)]
+        assert list(executor.map(spin, iter([]))) == []
+        assert list(executor.map(pow, range(50), itertools.count(2))) == [
+            x**y for x, y in zip(range(50), itertools.count(2), strict=False)
+        ]
+
+
+def test_results_outlive_the_executor(backend: str) -> None:
+    with make(backend) as executor:
+        never_read = executor.map(spin, range(COUNT))
+        half_read = executor.map(spin, range(COUNT))
+        first = [next(half_read) for _ in range(COUNT // 2)]
+    assert first + list(half_read) == [x * x for x in range(COUNT)]
+    assert list(never_read) == [x * x for x in range(COUNT)]
+
+
+def test_what_nobody_reads_runs_too(backend: str, calls: Callable[..., Any]) -> None:
+    with make(backend) as executor:
+        executor.map(calls, range(100))
+    assert calls.items == list(range(100))  # type: ignore[attr-defined]
+
+
+def test_a_map_runs_while_the_caller_does_something_else() -> None:
+    ran = threading.Event()
+    with make("threads") as executor:
+        results = executor.map(lambda _: ran.set(), range(10))
+        assert ran.wait(30), "the map did not start by itself"
+        assert list(results) == [None] * 10
+
+
+def test_data_is_taken_as_it_is() -> None:
+    with make() as executor:
+        data = [1, 2, 3]
+        results = executor.map(operator.neg, data)
+        data.clear()
+        assert list(results) == [-1, -2, -3]
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_an_exception_is_raised_in_its_place(backend: str, patient: bool) -> None:
+    def fail(item: int) -> int:
+        if item == 200:
+            raise KeyError(item)
+        return spin(item)
+
+    with make(backend) as executor:
+        results = executor.map(fail, range(COUNT), timeout=None if patient else 60)
+        got = list(itertools.islice(results, 200))
+        with pytest.raises(KeyError) as raised:
+            next(results)
+        assert "item 200" in "".join(raised.value.__notes__)
+        assert list(results) == []
+    assert got == [x * x for x in range(200)]
+
+
+def test_time_out() -> None:
+    release = threading.Event()
+    with make("threads") as executor:
+        results = executor.map(lambda item: item < 5 or release.wait(60), range(10), timeout=0.2)
+        with pytest.raises(TimeoutError):
+            list(results)
+        release.set()
+
+
+def test_an_abandoned_map_is_cancelled(calls: Callable[..., Any]) -> None:
+    def slow(item: int) -> None:
+        calls(item)
+        time.sleep(0.005)
+
+    with make("threads") as executor:
+        results = executor.map(slow, range(2000))
+        next(results)
+        del results
+        gc.collect()
+    assert len(calls.items) < 1000  # type: ignore[attr-defined]
+
+
+def test_cancel_futures_drops_what_has_not_run(calls: Callable[..., Any]) -> None:
+    executor = make("threads")
+    results = executor.map(calls, range(10))
+    executor.shutdown(cancel_futures=True)
+    assert list(results) == []
+
+
+def test_buffersize_reads_as_it_goes() -> None:
+    with make() as executor:
+        results = executor.map(operator.neg, itertools.count(), buffersize=4)
+        assert list(itertools.islice(results, 500)) == [-x for x in range(500)]
+
+
+def test_submit() -> None:
+    with make() as executor:
+        futures = [executor.submit(pow, base, exp=2) for base in range(20)]
+        done = concurrent.futures.wait(futures).done
+        assert sorted(future.result() for future in done) == [x * x for x in range(20)]
+        failed = executor.submit(int, "x")
+        assert isinstance(failed.exception(), ValueError)
+        assert executor.submit(os.getpid).result() == os.getpid()
+
+
+def test_after_shutdown_nothing_is_taken() -> None:
+    executor = make()
+    executor.shutdown()
+    executor.shutdown()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(abs, 1)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.map(abs, [1])
+
+
+def test_wrong_arguments_are_told_at_once() -> None:
+    with pytest.raises(ValueError, match="max_workers"):
+        amorsize.Executor(0)
+    with make() as executor, pytest.raises(ValueError, match="chunksize"):
+        executor.map(abs, [1], chunksize=0)
+
+
+def test_no_thread_is_left() -> None:
+    before = set(threading.enumerate())
+    with make("multiprocessing") as executor:
+        executor.submit(abs, 1).result()
+        assert list(executor.map(spin, range(COUNT)))
+        executor.map(spin, range(10))
+    assert set(threading.enumerate()) <= before
+
+
+def test_a_library_that_takes_an_executor_may_have_this_one() -> None:
+    def library(executor: concurrent.futures.Executor, words: Iterator[str]) -> int:
+        return sum(executor.map(len, words))
+
+    with make() as executor:
+        assert library(executor, iter(["a", "bb", "ccc"])) == 6
