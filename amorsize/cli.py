@@ -94,12 +94,12 @@ def run_command(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def backends_command(as_json: bool) -> None:
     """List the backends found, and the plugins that could not be loaded."""
-    from amorsize.plugins import registry
+    from amorsize.plugins import registry, state_of
 
     known = registry()
     rows = []
     for name, backend in sorted(known.backends.items()):
-        state = backend.availability()
+        state = state_of(backend)
         rows.append(
             {
                 "name": name,

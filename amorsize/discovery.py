@@ -18,18 +18,27 @@ from amorsize.installed import METADATA
 
 
 def wanted_plugins() -> Iterator[tuple[str, set[str]]]:
-    """Names of installed plugins with what they point to, sorted; more than one target means
-    that two distributions use the same name. ``AMORSIZE_PLUGINS`` (names separated by commas)
-    restricts them.
+    """Names of installed plugins with what they point to, amorsize's own first. More than one
+    target means that two distributions use the same name; none, that ``AMORSIZE_PLUGINS`` (names
+    separated by commas, which restrict what is loaded) asks for what is not installed.
     """
     chosen = os.environ.get("AMORSIZE_PLUGINS")
-    allowed = None if chosen is None else {name.strip() for name in chosen.split(",")}
+    allowed = None if chosen is None else {name.strip() for name in chosen.split(",")} - {""}
+    ours: dict[str, str] = {}
     targets: dict[str, set[str]] = {}
-    for name, value in _entry_points():
+    for name, value, own in _entry_points():
         targets.setdefault(name, set()).add(value)
-    for name, values in sorted(targets.items()):
-        if allowed is None or name in allowed:
-            yield name, values
+        if own:
+            ours[name] = value
+    names = sorted(targets if allowed is None else allowed)
+    for name in names:
+        if name in ours:  # before all others, so that no stranger can take their names
+            yield name, {ours[name]}
+    for name in names:
+        if name not in ours:
+            yield name, targets.get(name, set())
+        elif foreign := targets[name] - {ours[name]}:
+            yield f"{name} = {', '.join(sorted(foreign))}", targets[name]
 
 
 def load(target: str) -> Any:
@@ -41,7 +50,8 @@ def load(target: str) -> Any:
     return found
 
 
-def _entry_points() -> Iterator[tuple[str, str]]:
+def _entry_points() -> Iterator[tuple[str, str, bool]]:
+    """Name, target, and whether it is of amorsize's own distribution."""
     for path in dict.fromkeys(sys.path):
         directory = path or os.curdir
         try:
@@ -53,7 +63,9 @@ def _entry_points() -> Iterator[tuple[str, str]]:
             continue
         for name in names:
             if name.endswith(METADATA):
-                yield from _of_file(os.path.join(directory, name, "entry_points.txt"))
+                own = name.partition("-")[0].partition(".")[0].lower() == "amorsize"
+                for point in _of_file(os.path.join(directory, name, "entry_points.txt")):
+                    yield *point, own
 
 
 def _of_file(path: str) -> Iterator[tuple[str, str]]:
@@ -73,10 +85,10 @@ def _of_file(path: str) -> Iterator[tuple[str, str]]:
             yield name.strip(), value.strip()
 
 
-def _of_archive(path: str) -> Iterator[tuple[str, str]]:
+def _of_archive(path: str) -> Iterator[tuple[str, str, bool]]:
     from importlib.metadata import distributions
 
     for distribution in distributions(path=[path]):
         for point in distribution.entry_points:
             if point.group == ENTRY_POINT_GROUP:
-                yield point.name, point.value
+                yield point.name, point.value, distribution.name == "amorsize"

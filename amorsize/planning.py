@@ -25,7 +25,7 @@ from amorsize.planner import (
     decide,
     serial_only,
 )
-from amorsize.plugins import registry
+from amorsize.plugins import registry, state_of
 from amorsize.policy import DEFAULT, Policy
 from amorsize.probes import Limits, limits
 from amorsize.profile import Profile
@@ -109,7 +109,7 @@ class Planning:
         refused = [Refusal(name, f"plugin failed: {error}") for name, error in known.errors.items()]
         usable = []
         for backend in known.backends.values():
-            state = backend.availability()
+            state = state_of(backend)
             if timeout and backend.traits.shares_memory:
                 refused.append(Refusal(backend.name, "it cannot end an item that takes too long"))
             elif shared and backend.traits.shares_memory and not backend.traits.inline:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from amorsize import hookspecs
-from amorsize.backend import CONTRACT_VERSION, Backend
+from amorsize.backend import CONTRACT_VERSION, Availability, Backend
 from amorsize.discovery import load, wanted_plugins
 from amorsize.errors import BackendNotFound, BackendUnavailable, PluginRejected
 
@@ -56,18 +56,27 @@ class Registry:
         elif isinstance(wanted, str):
             backend = self.get(wanted)
         else:
-            recognised = self.manager.hook.amorsize_recognise(engine=wanted)
-            if recognised is None:
-                raise self._not_found(wanted)
-            backend = recognised
-        state = backend.availability()
+            backend = self._recognise(wanted)
+        state = state_of(backend)
         if not state.usable:
             raise BackendUnavailable(backend.name, state.reason, state.remedy)
         return backend
 
+    def _recognise(self, engine: Any) -> Backend:
+        """The first plugin that knows the object; one that fails over it stops no other."""
+        for hook in reversed(self.manager.hook.amorsize_recognise.get_hookimpls()):
+            try:
+                found = hook.function(engine)
+            except Exception as error:  # a plugin may raise anything
+                self.errors[hook.plugin_name] = error
+                continue
+            if isinstance(found, Backend):
+                return found
+        raise self._not_found(engine)
+
     def usable(self) -> list[Backend]:
         """Backends that can be used now, simplest first."""
-        ready = [backend for backend in self.backends.values() if backend.availability().usable]
+        ready = [backend for backend in self.backends.values() if state_of(backend).usable]
         return sorted(ready, key=lambda backend: (backend.traits.rank, backend.name))
 
     def add(self, plugin: Any, name: str) -> None:
@@ -109,10 +118,13 @@ class Registry:
     def _check(self, backend: Any) -> None:
         if not isinstance(backend, Backend):
             raise TypeError(f"{backend!r} is not a Backend")
+        if not isinstance(getattr(backend, "name", None), str):
+            raise TypeError(f"{type(backend).__name__} has no name")
         if backend.contract_version != CONTRACT_VERSION:
             raise ValueError(
                 f"backend {backend.name!r} is written for contract version "
-                f"{backend.contract_version}, this amorsize has {CONTRACT_VERSION}"
+                f"{backend.contract_version}, this amorsize has {CONTRACT_VERSION}: "
+                f"install a {_other(backend.contract_version)}"
             )
         if backend.name in self.backends:
             raise ValueError(
@@ -123,6 +135,23 @@ class Registry:
     def _not_found(self, wanted: Any) -> BackendNotFound:
         failures = [f"{name}: {error}" for name, error in self.errors.items()]
         return BackendNotFound(wanted, sorted(self.backends), failures)
+
+
+def state_of(backend: Backend) -> Availability:
+    """Whether a backend can be used now; one that fails over the question cannot, and stops no
+    other.
+    """
+    try:
+        return backend.availability()
+    except Exception as error:
+        reason = f"its availability() raised {type(error).__name__}: {error}"
+        return Availability(False, reason, "ask the author of the plugin")
+
+
+def _other(version: Any) -> str:
+    """What to install against a version of the contract that is not ours."""
+    newer = isinstance(version, int) and version > CONTRACT_VERSION
+    return "newer amorsize, or an older plugin" if newer else "newer plugin, or an older amorsize"
 
 
 def registry() -> Registry:
@@ -149,6 +178,8 @@ def _discover() -> Registry:
     found = Registry(manager)
     for name, values in wanted_plugins():
         try:
+            if not values:
+                raise PluginRejected("AMORSIZE_PLUGINS names it, but it is not installed")
             if len(values) > 1:
                 raise PluginRejected(f"several plugins are called {name!r}: {sorted(values)}")
             found.add(load(values.pop()), name)

@@ -26,22 +26,43 @@ RAISES = "raise RuntimeError('broken on purpose')"
 TAKEN = GOOD.replace('"mine"', '"serial"')
 MISSPELT = GOOD.replace("amorsize_backends", "amorsize_backend")
 OLD = GOOD.replace('name = "mine"', 'name = "mine"; contract_version = 99')
+NAMELESS = GOOD.replace('name = "mine"', "name = None")
+SICK = (
+    GOOD.replace(
+        'name = "mine"',
+        """name = "mine"
+    def availability(self):
+        raise OSError("licence server down")
+""",
+    )
+    + """
+@hookimpl
+def amorsize_recognise(engine):
+    raise OSError("cannot say")
+"""
+)
 NO_BACKEND = GOOD.replace("[Mine()]", "['mine']")
 
 
-def backends_with(tmp_path: Path, source: str, **environ: str) -> dict[str, Any]:
+def _path(tmp_path: Path) -> str:
+    return os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+
+
+def backends_with(
+    tmp_path: Path, source: str, *, point: str = "zz", **environ: str
+) -> dict[str, Any]:
     """What ``amorsize backends`` reports with one more distribution on the path."""
     (tmp_path / "stranger.py").write_text(source)
     info = tmp_path / "stranger-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[other]\na = b\n[amorsize]\nzz = stranger\n")
+    (info / "entry_points.txt").write_text(f"[other]\na = b\n[amorsize]\n{point} = stranger\n")
     done = subprocess.run(
         [sys.executable, "-m", "amorsize", "backends", "--json"],
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(tmp_path), **environ},
+        env={**os.environ, "PYTHONPATH": _path(tmp_path), **environ},
     )
     found: dict[str, Any] = json.loads(done.stdout)
     found["names"] = {row["name"] for row in found["backends"]}
@@ -60,7 +81,8 @@ def test_a_stranger_is_found(tmp_path: Path) -> None:
         (RAISES, "broken on purpose"),
         (TAKEN, "taken"),
         (MISSPELT, "amorsize_backend"),
-        (OLD, "contract version 99"),
+        (OLD, "contract version 99, this amorsize has 1: install a newer amorsize"),
+        (NAMELESS, "has no name"),
         (NO_BACKEND, "not a Backend"),
     ],
 )
@@ -71,6 +93,15 @@ def test_a_broken_stranger_is_told_and_harms_nobody(
     assert reason in found["errors"]["zz"]
     assert "mine" not in found["names"]
     assert found["names"] >= {"serial", "threads", "multiprocessing", "dask", "ray"}
+
+
+@pytest.mark.parametrize(("point", "key"), [("aa", "aa"), ("local", "local = stranger")])
+def test_nobody_takes_amorsizes_own_names(tmp_path: Path, point: str, key: str) -> None:
+    found = backends_with(tmp_path, TAKEN, point=point)
+    assert found["errors"].keys() == {key}
+    assert found["names"] >= {"serial", "threads", "multiprocessing", "dask", "ray"}
+    (row,) = [row for row in found["backends"] if row["name"] == "serial"]
+    assert row["plugin"] == "local"
 
 
 def test_loading_can_be_restricted(tmp_path: Path) -> None:
@@ -85,3 +116,46 @@ def test_two_plugins_of_one_name_are_refused(tmp_path: Path) -> None:
     (other / "entry_points.txt").write_text("[amorsize]\nzz = elsewhere\n")
     found = backends_with(tmp_path, GOOD)
     assert "several plugins" in found["errors"]["zz"]
+
+
+def test_a_restriction_to_what_is_not_installed_is_told(tmp_path: Path) -> None:
+    found = backends_with(tmp_path, GOOD, AMORSIZE_PLUGINS="local, zz,nowhere")
+    assert found["names"] == {"serial", "threads", "multiprocessing", "mine"}
+    assert found["errors"].keys() == {"nowhere"}
+    assert "not installed" in found["errors"]["nowhere"]
+
+
+def test_an_empty_restriction_loads_nothing(tmp_path: Path) -> None:
+    found = backends_with(tmp_path, GOOD, AMORSIZE_PLUGINS="")
+    assert not found["names"]
+    assert not found["errors"]
+
+
+def test_a_backend_that_cannot_say_whether_it_is_usable_harms_nobody(tmp_path: Path) -> None:
+    found = backends_with(tmp_path, SICK)
+    (row,) = [row for row in found["backends"] if row["name"] == "mine"]
+    assert not row["usable"]
+    assert "licence server down" in row["reason"]
+    code = """
+import time
+from concurrent.futures import ThreadPoolExecutor
+import amorsize
+
+def work(x):
+    time.sleep(0.01)
+    return x
+
+plan = amorsize.plan(work, range(60))
+assert plan.run() == list(range(60))
+print(*(f"{r.backend}: {r.reason}" for r in plan.refused))
+with ThreadPoolExecutor(2) as executor:
+    assert amorsize.map(work, range(20), backend=executor) == list(range(20))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": _path(tmp_path)},
+    )
+    assert "mine: its availability() raised OSError: licence server down" in done.stdout
