@@ -56,6 +56,8 @@ def plan(
             stopped (docs/resume.md).
         seed: gives each item random numbers of its own, the same on every backend and for any
             chunks (docs/seeds.md). None by default: nothing is seeded.
+        voices: whether prints, log records and warnings of items that run in other processes
+            reach this one (docs/voices.md); true by default.
 
     Raises:
         InvalidArgument: for a value that cannot work, before anything runs.
@@ -155,6 +157,7 @@ def _plan(
     if not callable(fn):
         raise NotCallable(fn)
     journal, seed = wishes.pop("journal", None), wishes.pop("seed", None)
+    voices = wishes.pop("voices", True)
     policy = policy_of(wishes)
     _check_count("workers", workers)
     _check_count("chunk_size", chunk_size)
@@ -181,7 +184,7 @@ def _plan(
         taken = resumption.sampled(source, partial(sample, call, source, policy))
     planning = Planning(fn, source, taken, workers, chunk_size, options or {}, policy)
     planning.automatically = automatic
-    planning.resumption = resumption
+    planning.resumption, planning.voices = resumption, voices
     decision, chosen = planning.automatic() if automatic else planning.on(backend)
     return Plan(planning, decision, chosen)
 

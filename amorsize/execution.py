@@ -213,8 +213,9 @@ class Execution:
         assert source is None or isinstance(source, IndexedSource)
         feed.plan(chosen.schedule, planning.profile.item_s, carry_items=not visible)
         payload = planning.payload
+        shared = self._backend.traits.shares_memory or self._backend.traits.inline
         request = OpenRequest(
-            planning.runnable,
+            planning.runnable if shared else planning.travelling,
             chosen.workers,
             source,
             self._cores_per_worker(),

@@ -31,6 +31,8 @@ from amorsize.probes import Limits, limits
 from amorsize.profile import Profile
 from amorsize.sampler import Sample, measure_packing
 from amorsize.source import Source, Span
+from amorsize.voices import Heard
+from amorsize.worker import worker_name
 
 if TYPE_CHECKING:
     from amorsize.resume import Resumption
@@ -87,11 +89,18 @@ class Planning:
         """The journal that the sample is in, if there is one."""
         self.runnable = guarded(function, policy)
         """The function as it is called: the user's own, unless the policy guards each call."""
+        self.voices = True
+        """Whether what items say in other processes is heard in this one."""
 
     @property
     def profile(self) -> Profile:
         """The measured workload."""
         return self.sample.profile
+
+    @property
+    def travelling(self) -> Callable[[Any], Any]:
+        """The function as other processes get it."""
+        return Heard(self.runnable, worker_name()) if self.voices else self.runnable
 
     @property
     def done(self) -> list[Span]:
@@ -219,7 +228,7 @@ class Planning:
             self._measure_packing(inputs=bool(ships))
         if ships and self.payload is None and not self.profile.function_error:
             try:
-                self.payload = pack_function(self.runnable)
+                self.payload = pack_function(self.travelling)
                 self._refine(function_bytes=self.payload.nbytes)
             except UnpicklableFunction as error:
                 self._refine(function_error=str(error.__cause__ or error))

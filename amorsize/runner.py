@@ -23,6 +23,7 @@ from amorsize.interrupts import shielded, terminating
 from amorsize.judge import AFTER_ALL, FirstFailure, Judge
 from amorsize.recovery import Recovery, most_deaths
 from amorsize.report import RunReport
+from amorsize.voices import replay
 from amorsize.window import PATIENCE_S, Window
 from amorsize.worker import Outcome
 
@@ -213,6 +214,8 @@ class Run:
             self._engine_failed(chunk, error)
         else:
             self._recovery.progressed()
+            if outcome.voices:
+                replay(outcome.voices)
             count = len(outcome.values)
             self.report.record(chunk.first_index, count, outcome.times, outcome.nbytes)
             self._observe(chunk, outcome)

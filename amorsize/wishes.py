@@ -22,6 +22,9 @@ if TYPE_CHECKING:  # a dictionary with types takes a while to build, and only ch
         (docs/resume.md)."""
         seed: int | Seed | None
         """Gives each item random numbers of its own (docs/seeds.md); none by default."""
+        voices: bool
+        """Whether prints, log records and warnings of items reach the caller (docs/voices.md);
+        true by default."""
 
     class Watching(TypedDict, total=False):
         """Arguments of calls that run something."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from amorsize.errors import RemoteTraceback, UnpicklableResult, shorten
 from amorsize.guard import rest
 from amorsize.packing import FunctionPayload, Packed, pack
+from amorsize.voices import ears_for
 
 if TYPE_CHECKING:
     from amorsize.source import Span
@@ -58,14 +59,21 @@ class Outcome:
         failures: failures in order of position.
         times: the worker's own measurements.
         nbytes: bytes the results took on their way; 0 if they did not travel.
+        voices: what the items have printed and logged, pickled; empty if they were silent.
     """
 
-    __slots__ = ("failures", "nbytes", "times", "values")
+    __slots__ = ("failures", "nbytes", "times", "values", "voices")
 
     def __init__(
-        self, values: list[Any], failures: tuple[Failure, ...], times: ChunkTimes, nbytes: int = 0
+        self,
+        values: list[Any],
+        failures: tuple[Failure, ...],
+        times: ChunkTimes,
+        nbytes: int = 0,
+        voices: bytes = b"",
     ) -> None:
         self.values, self.failures, self.times, self.nbytes = values, failures, times, nbytes
+        self.voices = voices
 
     def unpack(self) -> Outcome:
         """The outcome itself: it is in this process already."""
@@ -77,16 +85,23 @@ class PackedOutcome:
     that would walk a list item by item must not see one.
     """
 
-    __slots__ = ("failures", "times", "values")
+    __slots__ = ("failures", "times", "values", "voices")
 
-    def __init__(self, values: Packed, failures: bytes | bytearray, times: ChunkTimes) -> None:
-        self.values, self.failures, self.times = values, failures, times
+    def __init__(
+        self,
+        values: Packed,
+        failures: bytes | bytearray,
+        times: ChunkTimes,
+        voices: bytes = b"",
+    ) -> None:
+        self.values, self.failures, self.times, self.voices = values, failures, times, voices
 
     def unpack(self) -> Outcome:
         """The outcome, with the user's exceptions rebuilt."""
         pairs = pickle.loads(self.failures) if self.failures else ()  # noqa: S301
         failures = tuple(Failure(*pair) for pair in pairs)
-        return Outcome(self.values.unpack(), failures, self.times, self.values.nbytes)
+        values = self.values.unpack()
+        return Outcome(values, failures, self.times, self.values.nbytes, self.voices)
 
 
 def run_items(
@@ -139,20 +154,24 @@ def run_packed(
     """
     unpacking = time.perf_counter()
     call = function.load() if isinstance(function, FunctionPayload) else function
+    call, ears = ears_for(call, worker_name())
     inputs = _unpack_items(items) if isinstance(items, Packed) else items
+    if ears is not None:
+        ears.begin()
     started, wall, cpu = time.monotonic(), time.perf_counter(), time.process_time()
     unpacking = wall - unpacking
     values, failures = run_items(call, inputs, stop_on_error=stop_on_error)
     retries = rest(call)
     ended = time.perf_counter()
     cpu = time.process_time() - cpu
+    voices = b"" if ears is None else ears.end()
     packed_values, packed_failures = _pack_results(values, failures, at, stop_on_error)
     packing = time.perf_counter() - ended
     unpacking += packing
     times = ChunkTimes(
         ended - wall, cpu, unpacking, started, worker_name(), peak_rss_bytes(), retries
     )
-    return PackedOutcome(packed_values, packed_failures, times)
+    return PackedOutcome(packed_values, packed_failures, times, voices)
 
 
 def _unpack_items(items: Packed) -> Sequence[Any]:

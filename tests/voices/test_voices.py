@@ -1,0 +1,157 @@
+"""What items print, log and warn about is heard in the caller, wherever they ran."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from typing import Any
+
+import pytest
+
+import amorsize
+
+log = logging.getLogger("tests.voices.talk")
+WHERE: list[dict[str, Any]] = [
+    {"backend": "serial"},
+    {"backend": "threads", "workers": 2, "chunk_size": 4},
+    {"backend": "multiprocessing", "workers": 2, "chunk_size": 4},
+    {"backend": "multiprocessing", "workers": 2, "options": {"start_method": "spawn"}},
+    {"backend": "multiprocessing", "workers": 2, "options": {"start_method": "forkserver"}},
+]
+
+
+class Odd(Warning):
+    """A warning of our own."""
+
+
+def talk(x: int) -> int:
+    print("out", x)
+    print("err", x, file=sys.stderr)
+    log.info("item %d", x)
+    log.debug("quiet %d", x)
+    warnings.warn(f"warn {x}", Odd, stacklevel=1)
+    return x
+
+
+def check(
+    where: dict[str, Any], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, log.name), warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        plan = amorsize.plan(talk, range(40), **where)
+        assert plan.run() == list(range(40))
+    captured = capsys.readouterr()
+    assert sorted(captured.out.splitlines()) == sorted(f"out {x}" for x in range(40))
+    said = [line for line in captured.err.splitlines() if line.startswith("err ")]
+    assert sorted(said) == sorted(f"err {x}" for x in range(40))
+    logged = [record.getMessage() for record in caplog.records if record.name == log.name]
+    assert sorted(logged) == sorted(f"item {x}" for x in range(40))
+    assert {str(w.message) for w in warned if w.category is Odd} == {f"warn {x}" for x in range(40)}
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_everything_is_heard_once(
+    where: dict[str, Any], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    check(where, capsys, caplog)
+
+
+def test_everything_is_heard_once_on_dask(
+    client: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    check({"backend": client}, capsys, caplog)
+
+
+def test_everything_is_heard_once_on_ray(
+    ray: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    check({"backend": "ray"}, capsys, caplog)
+
+
+def several(x: int) -> int:
+    for part in range(3):
+        print(x, part)
+        print(os.getpid(), end="\n", file=sys.stdout)
+    return os.getpid()
+
+
+def test_in_order_for_each_worker(capsys: pytest.CaptureFixture[str]) -> None:
+    pids = amorsize.map(several, range(30), backend="multiprocessing", workers=2, chunk_size=3)
+    lines = capsys.readouterr().out.splitlines()
+    told: dict[str, list[str]] = {}
+    for what, pid in zip(lines[::2], lines[1::2], strict=True):
+        told.setdefault(pid, []).append(what)
+    for pid in set(pids):
+        mine = [x for x in range(30) if pids[x] == pid]
+        ours = [f"{x} {part}" for x in mine for part in range(3)]
+        assert sorted(told[str(pid)], key=lambda s: int(s.split()[0])) == ours
+        if pid != os.getpid():  # the sample is spread over the data
+            assert told[str(pid)] == ours
+
+
+def fails(x: int) -> int:
+    print("before the end")
+    log.warning("trouble", exc_info=ValueError("inner"), extra={"lock": threading.Lock()})
+    log.warning("bad %d %d", x)
+    raise KeyError(x)
+
+
+def test_failing_items_and_odd_records(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    how: dict[str, Any] = {"backend": "multiprocessing", "workers": 2, "on_error": "skip"}
+    assert amorsize.map(fails, range(8), **how) == []
+    assert capsys.readouterr().out.count("before the end") == 8
+    ours = [record for record in caplog.records if record.name == log.name]
+    assert len(ours) >= 8
+    assert any("ValueError: inner" in (record.exc_text or "") for record in ours)
+
+
+def threaded(x: int) -> int:
+    thread = threading.Thread(target=print, args=("from a thread", x))
+    thread.start()
+    thread.join()
+    sys.stdout.flush()
+    assert sys.stdout.writable()
+    sys.stdout.writelines(["a\n", "b\n"])
+    return x
+
+
+def test_threads_of_items_and_other_methods(capsys: pytest.CaptureFixture[str]) -> None:
+    amorsize.map(threaded, range(6), backend="multiprocessing", workers=2)
+    out = capsys.readouterr().out
+    assert out.count("from a thread") == out.count("a\nb\n") == 6
+
+
+SCRIPT = """
+import amorsize, sys
+def f(x):
+    print("said", x, flush=True)
+    return x
+amorsize.map(f, range(20), backend="multiprocessing", workers=2, voices=False)
+sys.stdout.flush()
+"""
+
+
+def test_without_voices_output_is_the_workers_own() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    assert done.stdout.count("said") == 20
+    planning = amorsize.plan(str, range(3), voices=False)._planning
+    assert planning.travelling is planning.runnable
+
+
+def test_a_run_within_a_worker_is_heard(capsys: pytest.CaptureFixture[str]) -> None:
+    amorsize.map(_nested, range(4), backend="multiprocessing", workers=2, chunk_size=1)
+    assert capsys.readouterr().out.count("inner") == 12
+
+
+def _inner(x: int) -> None:
+    print("inner", x)
+
+
+def _nested(x: int) -> None:
+    amorsize.map(_inner, range(3), backend="multiprocessing", workers=2, chunk_size=1)
