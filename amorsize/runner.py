@@ -83,7 +83,6 @@ class Run:
         self._ready: list[Piece] = []
         self._cancel = False
         self._began = self._computed_s = self._chunk_wall_s = 0.0
-        self._chunk_items = 1
         self.window = Window()
 
     @property
@@ -187,7 +186,8 @@ class Run:
         most = self._recovery.most_workers
         if most is not None:  # memory is short: nothing waits at a worker
             return min(workers, most)
-        return self.window.chunks(workers, self.latency_s, self._chunk_s(), self._chunk_items)
+        largest = self.feed.schedule.largest
+        return self.window.chunks(workers, self.latency_s, self._chunk_s(), largest)
 
     def _fit(self) -> None:
         """Make chunks small enough for the memory."""
@@ -237,7 +237,6 @@ class Run:
         """
         if not outcome.values:
             return
-        self._chunk_items = len(outcome.values)
         self.window.observe(outcome.values, outcome.nbytes)
         wall_s = outcome.times.wall_s
         self._chunk_wall_s, self._computed_s = wall_s, self._computed_s + wall_s
