@@ -48,6 +48,9 @@ class ChunkTimes(NamedTuple):
     """The process's largest resident size so far, in bytes; 0 where the system does not tell."""
     retries: int = 0
     """Further attempts at items that had raised."""
+    voices: bytes = b""
+    """What the items have printed and logged, on its way to the caller; empty once there. Here,
+    because every engine carries the times as they are."""
 
 
 class Outcome:
@@ -85,23 +88,19 @@ class PackedOutcome:
     that would walk a list item by item must not see one.
     """
 
-    __slots__ = ("failures", "times", "values", "voices")
+    __slots__ = ("failures", "times", "values")
 
-    def __init__(
-        self,
-        values: Packed,
-        failures: bytes | bytearray,
-        times: ChunkTimes,
-        voices: bytes = b"",
-    ) -> None:
-        self.values, self.failures, self.times, self.voices = values, failures, times, voices
+    def __init__(self, values: Packed, failures: bytes | bytearray, times: ChunkTimes) -> None:
+        self.values, self.failures, self.times = values, failures, times
 
     def unpack(self) -> Outcome:
         """The outcome, with the user's exceptions rebuilt."""
         pairs = pickle.loads(self.failures) if self.failures else ()  # noqa: S301
         failures = tuple(Failure(*pair) for pair in pairs)
-        values = self.values.unpack()
-        return Outcome(values, failures, self.times, self.values.nbytes, self.voices)
+        values, voices, times = self.values.unpack(), self.times.voices, self.times
+        if voices:  # reports keep the times
+            times = times._replace(voices=b"")
+        return Outcome(values, failures, times, self.values.nbytes, voices)
 
 
 def run_items(
@@ -169,9 +168,9 @@ def run_packed(
     packing = time.perf_counter() - ended
     unpacking += packing
     times = ChunkTimes(
-        ended - wall, cpu, unpacking, started, worker_name(), peak_rss_bytes(), retries
+        ended - wall, cpu, unpacking, started, worker_name(), peak_rss_bytes(), retries, voices
     )
-    return PackedOutcome(packed_values, packed_failures, times, voices)
+    return PackedOutcome(packed_values, packed_failures, times)
 
 
 def _unpack_items(items: Packed) -> Sequence[Any]:

@@ -107,7 +107,7 @@ def _frames(outcome: PackedOutcome | FunctionNotLoaded) -> list[Any]:
     """An outcome as frames: a small head, the pickled results and their buffers as they are."""
     if isinstance(outcome, FunctionNotLoaded):
         return [pickle.dumps(outcome)]
-    head = pickle.dumps((outcome.failures, outcome.times, outcome.voices))
+    head = pickle.dumps((outcome.failures, outcome.times))
     return [head, outcome.values.data, *outcome.values.buffers]
 
 
@@ -120,7 +120,8 @@ def outcome_of(frames: Sequence[bytearray]) -> PackedOutcome:
     head = pickle.loads(frames[0])
     if isinstance(head, FunctionNotLoaded):
         raise head
-    return PackedOutcome(Packed(frames[1], tuple(frames[2:])), *head)
+    failures, times = head
+    return PackedOutcome(Packed(frames[1], tuple(frames[2:])), failures, times)
 
 
 def name_of_death(exitcode: int | None) -> str:
