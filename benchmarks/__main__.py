@@ -1,4 +1,4 @@
-"""``python -m benchmarks [local | clusters | quick | overhead | memory] [options]``."""
+"""``python -m benchmarks [local | clusters | quick | overhead | memory | plugins] [options]``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ COMMANDS = {
     "quick": "benchmarks.quick",
     "overhead": "benchmarks.overhead",
     "memory": "benchmarks.memory",
+    "plugins": "benchmarks.plugins",
 }
 
 
