@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import dask
 import distributed
 
 from amorsize import backend as contract
@@ -27,14 +28,13 @@ third of the round trip of a chunk."""
 _MOMENT_S = 0.02
 """Seconds between two looks at whether a chunk may go; and after a worker's death, until all its
 tasks are known, which are told at once."""
-_RESENDS = 3
-"""Times a chunk that was lost without its fault is sent again."""
 _PATIENT = {"distributed.deploy.lost-worker-timeout": "1 day"}
 """Dask's cluster drops a worker that is just starting again 15 s after an earlier death of it."""
 _SETTLE_S = 0.5
 """Seconds after which a new worker has settled in."""
-_CAREFUL = 100
-"""Chunks after a worker's death that are sent at most one a worker."""
+_RESENDS, _CAREFUL = 3, 100
+"""Times a chunk that was lost without its fault is sent again; chunks after a worker's death that
+are sent at most one a worker."""
 
 
 class OneDeath(distributed.SchedulerPlugin):  # type: ignore[misc]
@@ -194,11 +194,10 @@ class DaskSession(contract.RelaySession):
 def _local_cluster(request: contract.OpenRequest) -> Iterator[Any]:
     """A client of processes of this host, reachable from this host only, without a dashboard."""
     host, http = "127.0.0.1", {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
-    with contract.unchanged_environment(), ExitStack() as stack:
+    with contract.unchanged_environment(), dask.config.set(_PATIENT), ExitStack() as stack:
         try:
-            cluster = distributed.LocalCluster(
-                None, request.workers, 1, host=host, silence_logs=50, scheduler_kwargs=http
-            )
+            own = {"host": host, "silence_logs": 50, "scheduler_kwargs": http}
+            cluster = distributed.LocalCluster(None, request.workers, 1, **own)
             stack.enter_context(cluster)
             stack.callback(cluster.sync, _stop_workers, cluster)
             client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
