@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from abc import abstractmethod
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
@@ -60,6 +61,7 @@ class ExecutorSession(Session):
         self._name, self._traits, self._request = name, traits, request
         self._cores = request.cores_per_worker if owned else None
         self.workers = request.workers
+        self._cancelled = False
         self._futures: set[Future[Any]] = set()
         payload = None if traits.shares_memory else request.payload
         with ExitStack() as stack:
@@ -88,9 +90,20 @@ class ExecutorSession(Session):
 
     def _submit(self, chunk: Chunk) -> Future[Any]:
         if self._traits.shares_memory:
-            return self._executor.submit(_run_shared, self._request, chunk)
+            return self._executor.submit(self._run_shared, chunk)
         rest = (chunk.pack(), chunk.spans, chunk.stop_on_error)
         return self._executor.submit(run_shipped, self._shipment.function, self._cores, *rest)
+
+    def _run_shared(self, chunk: Chunk) -> Outcome:
+        items, function = self._request.items_of(chunk), self._request.function
+        return run_chunk(function, self._until_cancelled(items), stop_on_error=chunk.stop_on_error)
+
+    def _until_cancelled(self, items: Iterable[Any]) -> Iterator[Any]:
+        """A thread cannot be ended: it looks before each item whether it is still wanted."""
+        for item in items:
+            if self._cancelled:
+                return
+            yield item
 
     def _follow(self, inner: Future[Any], outer: Future[Any], chunk: Chunk) -> None:
         self._futures.add(inner)
@@ -126,11 +139,8 @@ class ExecutorSession(Session):
         that run are waited for, also on an executor that stays up: no item runs on unseen.
         """
         if cancel:
+            self._cancelled = True
             for future in tuple(self._futures):
                 future.cancel()
         concurrent.futures.wait(tuple(self._futures))
         self._stack.close()
-
-
-def _run_shared(request: OpenRequest, chunk: Chunk) -> Outcome:
-    return run_chunk(request.function, request.items_of(chunk), stop_on_error=chunk.stop_on_error)

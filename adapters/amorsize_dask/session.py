@@ -84,7 +84,8 @@ class DaskSession(contract.RelaySession):
                 distributed.secede()  # gives up its slot, which the tasks it waits for may need
                 stack.callback(distributed.rejoin)
             self._client = client = client or stack.enter_context(_local_cluster(request))
-            self.workers = _wait_for_workers(client, self._wait_s)
+            _wait_for_workers(client, self._wait_s)
+            self.workers = self.live_workers()
             if self._payload.nbytes > _EMBED_BYTES:
                 self._function = client.scatter(self._payload, broadcast=True, hash=False)
             with suppress(Exception):  # a scheduler without amorsize keeps its own rule
@@ -165,6 +166,10 @@ class DaskSession(contract.RelaySession):
         flight.resends += len(siblings) > 1
         return len(siblings) == 1 or flight.resends > _RESENDS
 
+    def live_workers(self) -> int:
+        """Threads of all workers, those that have joined or died since included."""
+        return sum(self._client.nthreads().values())
+
     def vanished(self) -> contract.BackendUnavailable | None:
         """Whether the client is still connected."""
         if (status := self._client.status) == "running":
@@ -213,11 +218,10 @@ async def _stop_workers(cluster: Any) -> None:
     await asyncio.gather(*(nanny.kill(timeout=0.5) for nanny in cluster.workers.values()))
 
 
-def _wait_for_workers(client: Any, timeout_s: float) -> int:
-    """Number of worker threads, as soon as there are any."""
+def _wait_for_workers(client: Any, timeout_s: float) -> None:
+    """Return as soon as there is a worker."""
     try:
         client.wait_for_workers(1, timeout=timeout_s)
-        return sum(client.nthreads().values())
     except Exception as error:
         reason = f"no worker joined the cluster within {timeout_s:g} s ({error})"
         remedy = "start workers, or wait longer with options={'wait_s': ...}"

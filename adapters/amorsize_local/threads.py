@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class ThreadBackend(ExecutorBackend):
-    """A ``ThreadPoolExecutor``."""
+    """Threads that end with the session."""
 
     name = "threads"
     traits = Traits(shares_memory=True, shares_gil=True, rank=1)
 
     def executor(self, workers: int) -> AbstractContextManager[Executor]:
         """A pool of threads that ends with the session."""
-        from concurrent.futures import ThreadPoolExecutor
+        from amorsize_local.daemons import DaemonThreads
 
-        return ThreadPoolExecutor(workers, thread_name_prefix="amorsize")
+        return DaemonThreads(workers)
 
     def capacity(self, limits: Limits) -> Capacity:
         """One thread a core for work that computes; more for work that waits."""

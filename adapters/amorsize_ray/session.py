@@ -64,6 +64,8 @@ class RaySession(contract.RelaySession):
             if not attach:
                 stack.enter_context(_local_session(max(1, round(request.workers * num_cpus))))
             _check_room(num_cpus)
+            self._asked, self._num_cpus = request.workers, num_cpus
+            self._had = _slots(num_cpus)
             small = payload.nbytes <= _EMBED_BYTES
             run = contract.run_packed if small else run_shipped
             self._task = ray.remote(num_cpus=num_cpus, max_retries=0)(run)
@@ -85,7 +87,9 @@ class RaySession(contract.RelaySession):
             self.settle(future, outcome=done.result())
         elif isinstance(error, LOSSES):
             first_line = str(error).partition("\n")[0]
-            self.settle(future, error=contract.WorkerLost(first_line or type(error).__name__))
+            starved = isinstance(error, exceptions.OutOfMemoryError)
+            reason = first_line or type(error).__name__
+            self.settle(future, error=contract.WorkerLost(reason, out_of_memory=starved))
         else:
             self.settle(future, error=getattr(error, "cause", None) or error)
 
@@ -98,6 +102,10 @@ class RaySession(contract.RelaySession):
         if inside and pending and None not in pending:
             ray.wait(pending, timeout=timeout_s, fetch_local=False)
         return super().wait(futures, timeout_s)
+
+    def live_workers(self) -> int:
+        """As many as were asked for, and those that nodes which have joined since brought."""
+        return self._asked + max(0, _slots(self._num_cpus) - self._had)
 
     def vanished(self) -> contract.BackendUnavailable | None:
         """Whether somebody has shut Ray down."""
@@ -116,6 +124,10 @@ class RaySession(contract.RelaySession):
         for reference in references if cancel and ray.is_initialized() else ():
             self.drop(reference, force=True)
         self._stack.close()
+
+
+def _slots(num_cpus: float) -> int:
+    return int(ray.cluster_resources().get("CPU", 0.0) / num_cpus)
 
 
 def _check_room(num_cpus: float) -> None:

@@ -64,6 +64,18 @@ def told(processes: list[psutil.Process]) -> list[str]:
     return words
 
 
+def unused(blocks: set[str]) -> set[str]:
+    """Those of some blocks of shared memory that no living process has mapped: others on this
+    host make some, too.
+    """
+    left = set(blocks)
+    for maps in Path("/proc").glob("[0-9]*/maps") if left else ():
+        with contextlib.suppress(OSError):
+            text = maps.read_text()
+            left -= {name for name in left if name in text}
+    return left
+
+
 def shared_memory() -> set[str]:
     """Names of the blocks of shared memory of this host."""
     folder = Path("/dev/shm")

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from tests.faults.engines import TOKEN, marked, shared_memory, told
+from tests.faults.engines import TOKEN, marked, shared_memory, told, unused
 
 DRIVER = """
 import sys, time, amorsize
@@ -101,7 +101,7 @@ def _one(rng: random.Random, name: str, counts: Counter[str]) -> tuple[float, li
         driver.wait(30)
         files = [path.name for path in temporary.iterdir() if not path.name.startswith("pymp-")]
         files += [path.name for path in Path("/tmp").glob("amorsize-*") if _is_new(path, told_at)]
-        new = shared_memory() - blocks
+        new = unused(shared_memory() - blocks)
         counts["files"] += len(files)
         counts["shared memory"] += len(new)
         notes += [f"{how}, {what}: left {entry}" for entry in [*files, *sorted(new)]]

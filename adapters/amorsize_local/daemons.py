@@ -1,0 +1,70 @@
+"""A pool of daemon threads: an item that never ends delays neither the session's end nor the
+interpreter's. The standard library's pool waits for ever in both.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from queue import Empty, SimpleQueue
+from typing import Any
+
+_PATIENCE_S = 1.0
+"""Seconds that all threads together get to finish what they run."""
+
+log = logging.getLogger("amorsize")
+
+Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+
+class DaemonThreads(Executor):
+    """Runs jobs in some threads, first come, first served."""
+
+    def __init__(self, workers: int) -> None:
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=_work, args=(self._jobs,), name=f"amorsize_{n}", daemon=True)
+            for n in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Queue a job."""
+        future: Future[Any] = Future()
+        self._jobs.put((future, fn, args, kwargs))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the threads. One that is still busy after a second is left to itself: it ends with
+        its job, or with the process.
+        """
+        while cancel_futures:
+            try:
+                job = self._jobs.get_nowait()
+            except Empty:
+                break
+            if job is not None:
+                job[0].cancel()
+        for _ in self._threads:
+            self._jobs.put(None)
+        until = time.monotonic() + _PATIENCE_S
+        for thread in self._threads if wait else ():
+            thread.join(max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                log.warning("thread %s is busy with an item and goes on until it ends", thread.name)
+
+
+def _work(jobs: SimpleQueue[Job | None]) -> None:
+    while (job := jobs.get()) is not None:
+        future, function, args, kwargs = job
+        if not future.set_running_or_notify_cancel():
+            continue
+        try:
+            future.set_result(function(*args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
+        del job, future  # nothing is held while waiting for the next one
