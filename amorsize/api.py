@@ -175,13 +175,18 @@ def _plan(
         backend = registry().resolve(backend).bind(options or {})
         check_enforceable(policy, backend, fn)
     call, resumption = guarded(fn, policy), None
+    worker = None
+    if policy.timeout is not None:
+        from amorsize.elsewhere import elsewhere
+
+        worker = elsewhere(call, policy, None if automatic else backend)
     if journal is None:
-        taken = sample(call, source, policy)
+        taken = sample(call, source, policy, elsewhere=worker)
     else:
         from amorsize.resume import Resumption
 
         resumption = Resumption(journal, fn, source)
-        taken = resumption.sampled(source, partial(sample, call, source, policy))
+        taken = resumption.sampled(source, partial(sample, call, source, policy, elsewhere=worker))
     planning = Planning(fn, source, taken, workers, chunk_size, options or {}, policy)
     planning.automatically = automatic
     planning.resumption, planning.voices = resumption, voices

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.errors import ItemError
 from amorsize.guard import rest
@@ -23,6 +23,9 @@ from amorsize.policy import DEFAULT, Policy
 from amorsize.profile import Packing, Profile
 from amorsize.source import IndexedSource, Source, Span, StreamSource
 from amorsize.worker import peak_rss_bytes, rss_bytes
+
+if TYPE_CHECKING:
+    from amorsize.elsewhere import Elsewhere
 
 BUDGET_S = 0.005
 """Least seconds a sample may take; more only where the whole takes over fifty times as long."""
@@ -77,8 +80,13 @@ class _Block(NamedTuple):
 class _Recorder:
     """State while sampling."""
 
-    def __init__(self, function: Callable[[Any], Any], policy: Policy = DEFAULT) -> None:
-        self.function, self.policy = function, policy
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        policy: Policy = DEFAULT,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        self.function, self.policy, self.elsewhere = function, policy, elsewhere
         self.blocks: list[_Block] = []
         self.last_items: list[Any] = []
         self.reading_s = 0.0
@@ -88,6 +96,8 @@ class _Recorder:
 
     def run(self, start: int, items: list[Any]) -> bool:
         """Time one block; ``False`` if an item raised."""
+        if self.elsewhere is not None:
+            return self._run_elsewhere(self.elsewhere, start, items)
         cpu, process = time.thread_time(), _process_cpu_s()
         wall = time.perf_counter()
         loop = self._loop(start, items)
@@ -106,12 +116,31 @@ class _Recorder:
         if not self.policy.forgives:
             return run_loop(self.function, items, start)
         values, failures = run_forgiving(self.function, items)
+        self._forgive(start, values, failures)
+        return LoopResult(values)
+
+    def _forgive(
+        self, start: int, values: list[Any], failures: list[tuple[int, Exception, Any]]
+    ) -> None:
         for position, error, item in failures:
             annotate(error, start + position, item)
             told = item_error(start + position, error, item)
             self.errors.append(told)
             values[position] = placeholder(self.policy, told)
-        return LoopResult(values)
+
+    def _run_elsewhere(self, worker: Elsewhere, start: int, items: list[Any]) -> bool:
+        wall, cpu = worker.wall_s, worker.cpu_s
+        values, failures = worker.run(start, items)
+        if failures and not self.policy.forgives:
+            position, error, item = failures[0]
+            annotate(error, start + position, item)
+            self.failure = (start + position, error)
+            return False
+        self._forgive(start, values, failures)
+        wall, cpu = worker.wall_s - wall, worker.cpu_s - cpu
+        self.blocks.append(_Block(start, values, max(wall, 1e-9), cpu, cpu))
+        self.last_items = items
+        return True
 
     @property
     def steady(self) -> list[_Block]:
@@ -133,15 +162,17 @@ def sample(
     policy: Policy = DEFAULT,
     done: Sequence[Span] = (),
     keep: Callable[[int, list[Any]], object] | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Sample:
     """Run ``function`` on a few items of ``source``, none of ``done`` among them; a stream skips
-    those by itself. ``keep`` is called with results as soon as they are there.
+    those by itself. ``keep`` is called with results as soon as they are there. The items run in
+    the caller, or ``elsewhere``, which ends with the sample.
 
     An ``Exception`` raised by an item ends the sample and is kept in ``failure``, unless the
     policy forgives it;
     ``KeyboardInterrupt`` and its kind pass through.
     """
-    recorder = _Recorder(function, policy)
+    recorder = _Recorder(function, policy, elsewhere)
     rss, peak = rss_bytes(), peak_rss_bytes()
     monitor = Monitor(rss_bytes)
     monitor.start()
@@ -149,6 +180,8 @@ def sample(
         _run_blocks(recorder, source, done, keep)
     finally:
         monitor.stop()
+        if elsewhere is not None:
+            elsewhere.close()
     # A new peak of the process is exact; below an earlier peak only the monitor could see it.
     seen, highest = monitor.peak_rss_bytes, peak_rss_bytes()
     growth = max(0, rss_bytes() - rss, seen - rss, highest - rss if highest > peak else 0)
@@ -157,7 +190,7 @@ def sample(
     if done:
         profile = profile._replace(resumed=sum(stop - start for start, stop in done))
     start = recorder.blocks[-1].start if recorder.blocks else 0
-    errors, again = recorder.errors, rest(function)
+    errors, again = recorder.errors, rest(function) if elsewhere is None else elsewhere.retries
     return Sample(profile, results, recorder.last_items, start, recorder.failure, errors, again)
 
 

@@ -1,0 +1,128 @@
+"""A worker process for the sample, where an item must not hang or end the caller."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from amorsize.backend import Backend, Chunk, OpenRequest, Session
+from amorsize.errors import (
+    AmorsizeError,
+    ItemNotLoaded,
+    ResultNotLoaded,
+    UnpicklableItem,
+    WorkerLost,
+)
+from amorsize.interrupts import shielded
+from amorsize.policy import Policy
+from amorsize.recovery import Recovery
+from amorsize.report import RunReport
+from amorsize.worker import Outcome
+
+Failed = tuple[int, Exception, Any]
+"""Position, exception and item."""
+
+
+class Elsewhere:
+    """Runs blocks of items one after the other on one worker of a backend.
+
+    Raises:
+        AmorsizeError: if the worker cannot be started.
+    """
+
+    def __init__(self, backend: Backend, function: Callable[[Any], Any], policy: Policy) -> None:
+        self._stop_on_error = not policy.forgives
+        self._recovery = Recovery(RunReport(backend.name, 1), policy.timeout)
+        self._number = 0
+        self.wall_s = self.cpu_s = 0.0
+        """Seconds and CPU seconds that the items have taken there."""
+        self.retries = 0
+        """Further attempts at items that had raised."""
+        self._session: Session = backend.open(OpenRequest(function, 1))
+
+    def run(self, start: int, items: list[Any]) -> tuple[list[Any], list[Failed]]:
+        """Results of some items, with ``None`` for one that failed, and the failures. Where
+        failures are not forgiven it ends before the first.
+        """
+        values: list[Any] = []
+        failures: list[Failed] = []
+        parts = [(0, len(items))]
+        while parts:
+            first, stop = parts.pop(0)
+            found = self._part(start, first, items[first:stop])
+            if isinstance(found, int):
+                middle = first + max(1, (stop - first) // found)
+                parts[:0] = [(first, middle), (middle, stop)] if middle < stop else [(first, stop)]
+                continue
+            done, failed = found
+            values += done
+            failures += failed
+            if failed and self._stop_on_error:
+                break
+        return values, failures
+
+    def _part(
+        self, start: int, first: int, items: list[Any]
+    ) -> tuple[list[Any], list[Failed]] | int:
+        """Some of the items; into how many parts to cut them if they did not come back."""
+        begin = time.perf_counter()
+        spans = ((start + first, start + first + len(items)),)
+        chunk = Chunk(self._number, spans, items, 0.0, self._stop_on_error)
+        self._number += 1
+        try:
+            outcome = self._outcome(chunk)
+        except WorkerLost as lost:
+            flown_s = time.perf_counter() - begin
+            if len(items) > 1:
+                return self._recovery.parts(flown_s)
+            guilt = self._recovery.verdict(start + first, lost, flown_s)
+            return 1 if guilt is None else ([None], [(first, guilt, items[0])])
+        except (UnpicklableItem, ItemNotLoaded, ResultNotLoaded) as error:
+            return 2 if len(items) > 1 else ([None], [(first, error, items[0])])
+        self.wall_s += outcome.times.wall_s
+        self.cpu_s += outcome.times.cpu_s
+        self.retries += outcome.times.retries
+        failed: list[Failed] = []
+        for position, raised in outcome.failures:
+            if not isinstance(raised, Exception):  # SystemExit and its kind
+                raise raised
+            failed.append((first + position, raised, items[position]))
+        return outcome.values, failed
+
+    def _outcome(self, chunk: Chunk) -> Outcome:
+        future = self._session.submit(chunk)
+        while not future.done():
+            self._session.wait({future}, None)
+        arrived = future.result()
+        try:
+            outcome: Outcome = arrived.unpack()
+        except Exception as error:  # whatever a user's class does when it is rebuilt
+            raise ResultNotLoaded(f"{type(error).__name__}: {error}") from error
+        return outcome
+
+    def close(self) -> None:
+        """End the worker."""
+        with shielded():
+            self._session.close(cancel=True)
+
+
+def elsewhere(
+    function: Callable[[Any], Any], policy: Policy, named: Backend | None
+) -> Elsewhere | None:
+    """A worker for the sample if the policy asks for what the caller cannot enforce, and this
+    host has a backend that can; ``None`` otherwise, or if the caller named the loop.
+    """
+    if policy.timeout is None or (named is not None and named.traits.inline):
+        return None
+    from amorsize.plugins import registry
+
+    for backend in sorted(registry().backends.values(), key=lambda b: b.traits.rank):
+        traits = backend.traits
+        local = not (traits.shares_memory or traits.remote) and traits.survives_worker_death
+        if local and backend.availability().usable:
+            try:
+                return Elsewhere(backend, function, policy)
+            except AmorsizeError:  # it does not start, or the function does not travel
+                continue
+    return None
