@@ -179,7 +179,7 @@ def _plan(
     if policy.timeout is not None:
         from amorsize.elsewhere import elsewhere
 
-        worker = elsewhere(call, policy, None if automatic else backend)
+        worker = partial(elsewhere, call, policy, None if automatic else backend)
     if journal is None:
         taken = sample(call, source, policy, elsewhere=worker)
     else:

@@ -162,17 +162,18 @@ def sample(
     policy: Policy = DEFAULT,
     done: Sequence[Span] = (),
     keep: Callable[[int, list[Any]], object] | None = None,
-    elsewhere: Elsewhere | None = None,
+    elsewhere: Callable[[], Elsewhere | None] | None = None,
 ) -> Sample:
     """Run ``function`` on a few items of ``source``, none of ``done`` among them; a stream skips
     those by itself. ``keep`` is called with results as soon as they are there. The items run in
-    the caller, or ``elsewhere``, which ends with the sample.
+    the caller, or in the worker that ``elsewhere`` starts, which ends with the sample.
 
     An ``Exception`` raised by an item ends the sample and is kept in ``failure``, unless the
     policy forgives it;
     ``KeyboardInterrupt`` and its kind pass through.
     """
-    recorder = _Recorder(function, policy, elsewhere)
+    worker = None if elsewhere is None else elsewhere()
+    recorder = _Recorder(function, policy, worker)
     rss, peak = rss_bytes(), peak_rss_bytes()
     monitor = Monitor(rss_bytes)
     monitor.start()
@@ -180,8 +181,8 @@ def sample(
         _run_blocks(recorder, source, done, keep)
     finally:
         monitor.stop()
-        if elsewhere is not None:
-            elsewhere.close()
+        if worker is not None:
+            worker.close()
     # A new peak of the process is exact; below an earlier peak only the monitor could see it.
     seen, highest = monitor.peak_rss_bytes, peak_rss_bytes()
     growth = max(0, rss_bytes() - rss, seen - rss, highest - rss if highest > peak else 0)
@@ -190,7 +191,7 @@ def sample(
     if done:
         profile = profile._replace(resumed=sum(stop - start for start, stop in done))
     start = recorder.blocks[-1].start if recorder.blocks else 0
-    errors, again = recorder.errors, rest(function) if elsewhere is None else elsewhere.retries
+    errors, again = recorder.errors, rest(function) if worker is None else worker.retries
     return Sample(profile, results, recorder.last_items, start, recorder.failure, errors, again)
 
 
