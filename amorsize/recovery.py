@@ -6,9 +6,9 @@ from amorsize.backend import Chunk
 from amorsize.errors import ItemTimeout, WorkerDied, WorkerLost
 from amorsize.report import RunReport
 
-ATTEMPTS = 3
+ATTEMPTS = 4
 """Times an item may cost its worker, alone with it, before it is held guilty: workers also die of
-other causes, and now and then two in a row with the same item."""
+other causes, and now and then some in a row with the same item. Dask and Ray give as many."""
 PARTS_AFTER_TIMEOUT = 64
 """Parts of a chunk whose worker was ended for an item's time limit: each further round would
 cost the limit again."""
