@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ADAPTERS = ROOT / "adapters"
 PLUGINS = ROOT / "examples" / "plugins"
-ENGINE = ("channel", "server", "session", "warm")
-"""Modules of amorsize_local that are no adapter but an engine: our own pool of processes."""
+ENGINE = ("channel", "daemons", "server", "session", "warm")
+"""Modules of amorsize_local that are no adapter but an engine: our own pools of processes and threads."""
 
 
 def lines_of_code(path: Path) -> int:
