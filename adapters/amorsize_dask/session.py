@@ -224,4 +224,4 @@ def _wait_for_workers(client: Any, timeout_s: float) -> None:
         client.wait_for_workers(1, timeout=timeout_s)
     except Exception as error:
         reason = f"no worker joined the cluster within {timeout_s:g} s ({error})"
-        raise contract.BackendUnavailable("dask", reason, "start some; or more wait_s") from error
+        raise contract.BackendUnavailable("dask", reason, "start workers") from error
