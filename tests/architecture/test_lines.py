@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 ADAPTERS = ROOT / "adapters"
 PLUGINS = ROOT / "examples" / "plugins"
 ENGINE = ("channel", "daemons", "server", "session", "warm")
-"""Modules of amorsize_local that are no adapter but an engine: our own pools of processes and threads."""
+"""Modules of amorsize_local that are no adapter but an engine: pools of our own."""
 
 
 def lines_of_code(path: Path) -> int:
