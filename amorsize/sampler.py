@@ -287,6 +287,10 @@ class _Front:
                 if not items:
                     return
                 yield start, items
+            if source.length is not None:  # see the end, or nothing tells a run that it is there
+                start, items = source.taken, source.take(1)
+                if items:
+                    yield start, items
         finally:
             source.patience_s = math.inf
 
