@@ -43,8 +43,8 @@ if __name__ == "__main__":
     main()
 """
 """What is interrupted: short items, and now and then one that never ends."""
-GRACE_S = {"ray": 15.0}
-"""Seconds in which everything must be over: 2, but for Ray, whose own shut-down takes longer on a
+GRACE_S = {"dask": 10.0, "ray": 15.0}
+"""Seconds in which everything must be over: 2, but for clusters, whose own end takes longer on a
 busy machine. How long it took is told."""
 REACH_S = {"fork": 0.5, "forkserver": 0.7, "spawn": 0.7, "dask": 4.0, "ray": 7.0, "threads": 0.5}
 """Seconds from the start of a run over which interrupts are spread; starting engines included."""
