@@ -11,10 +11,12 @@ from amorsize.schedule import Schedule, tapered
 MOST_QUEUED_PER_WORKER = 16
 MEMORY_SHARE = 0.1
 """Share of the memory for this process and its workers that results in flight may take."""
+WORKER_BYTES = 64_000_000
+"""Bytes of results in flight for each worker, where memory allows: enough for any pipe."""
 PATIENCE_S = 0.01
 """Seconds of reading after which a stream's chunk is sent as it is: a slow producer must not
 keep the results of others waiting."""
-_LOOKED_AT = 16
+_LOOKED_AT = 4
 
 
 class Window:
@@ -27,7 +29,7 @@ class Window:
 
     def __init__(self, memory_bytes: float | None = None, item_bytes: float = 0.0) -> None:
         self.budget_bytes = math.inf if memory_bytes is None else MEMORY_SHARE * memory_bytes
-        """Bytes that results in flight may take."""
+        """Bytes that results in flight may take, however many workers there are."""
         self.item_bytes = item_bytes
         """Bytes of a result, as seen lately; the largest counts for longer."""
 
@@ -50,9 +52,13 @@ class Window:
         ahead = min(MOST_QUEUED_PER_WORKER, max(1, math.ceil(latency_s / max(chunk_s, 1e-6))))
         wanted = workers * (1 + ahead)
         chunk_bytes = self.item_bytes * max(1.0, chunk_items)
-        if chunk_bytes * wanted <= self.budget_bytes:
+        budget = self._budget(workers)
+        if chunk_bytes * wanted <= budget:
             return wanted
-        return max(workers, int(self.budget_bytes / chunk_bytes))
+        return max(workers, int(budget / chunk_bytes))
+
+    def _budget(self, workers: int) -> float:
+        return min(self.budget_bytes, workers * WORKER_BYTES)
 
     def fitting(self, schedule: Schedule) -> Schedule | None:
         """The schedule with chunks so small that two a worker fit into the memory; ``None`` if
@@ -60,9 +66,10 @@ class Window:
         """
         if schedule.kind != "tapered":
             return None
-        if self.item_bytes * schedule.largest * 2 * schedule.workers <= self.budget_bytes:
+        budget = self._budget(schedule.workers)
+        if self.item_bytes * schedule.largest * 2 * schedule.workers <= budget:
             return None
-        most = max(1, int(self.budget_bytes / (2 * schedule.workers * self.item_bytes)))
+        most = max(1, int(budget / (2 * schedule.workers * self.item_bytes)))
         if most >= schedule.largest:
             return None
         return tapered(min(most, schedule.smallest), most, schedule.workers)

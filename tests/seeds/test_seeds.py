@@ -49,19 +49,6 @@ def test_the_same_everywhere(where: dict[str, Any], expected: list[Any]) -> None
     assert list(amorsize.imap(draw, stream, seed=42, **where)) == expected
 
 
-def same_but_random(results: list[Any], expected: list[Any]) -> None:
-    """Threads of an engine's own may use ``random`` at any time."""
-    assert [(x, a, b) for x, _, a, b in results] == [(x, a, b) for x, _, a, b in expected]
-
-
-def test_the_same_on_dask(client: Any, expected: list[Any]) -> None:
-    same_but_random(amorsize.dask_map(draw, range(60), client, seed=42), expected)
-
-
-def test_the_same_on_ray(ray: Any, expected: list[Any]) -> None:
-    same_but_random(amorsize.ray_map(draw, range(60), seed=42), expected)
-
-
 def test_each_item_has_its_own_numbers(expected: list[Any]) -> None:
     for column in (1, 2, 3):
         assert len({row[column] for row in expected}) == 60

@@ -142,11 +142,3 @@ def test_an_interrupted_consumer_closes_the_source(backend: str) -> None:
     stream.close()
     del stream
     assert closed == [True]
-
-
-def test_at_most_the_window_is_read_on_dask(client: Any) -> None:
-    check_window(client, taken=200)
-
-
-def test_at_most_the_window_is_read_on_ray(ray: Any) -> None:
-    check_window("ray", taken=200)

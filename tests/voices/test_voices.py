@@ -60,18 +60,6 @@ def test_everything_is_heard_once(
     check(where, capsys, caplog)
 
 
-def test_everything_is_heard_once_on_dask(
-    client: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    check({"backend": client}, capsys, caplog)
-
-
-def test_everything_is_heard_once_on_ray(
-    ray: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    check({"backend": "ray"}, capsys, caplog)
-
-
 def several(x: int) -> int:
     for part in range(3):
         print(x, part)

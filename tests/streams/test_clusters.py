@@ -1,0 +1,97 @@
+"""Streams, seeds, voices and journals on Dask and Ray: one start of each engine for all."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import amorsize
+
+log = logging.getLogger("tests.clusters")
+ENGINES = ["dask", "ray"]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Any:
+    """A live engine, as ``backend=`` takes it."""
+    if request.param == "dask":
+        return request.getfixturevalue("client")
+    request.getfixturevalue("ray")
+    return "ray"
+
+
+def draw(x: int) -> tuple[int, float, float]:
+    random.random()
+    return x, float(np.random.random()), float(amorsize.rng().random())
+
+
+def talk(x: int) -> int:
+    print("out", x)
+    print("err", x, file=sys.stderr)
+    log.info("item %d", x)
+    warnings.warn(f"warn {x}", stacklevel=1)
+    return x
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+def test_at_most_the_window_is_read(engine: Any) -> None:
+    read = 0
+
+    def items() -> Iterator[int]:
+        nonlocal read
+        for item in range(200_000):
+            read += 1
+            yield item
+
+    plan = amorsize.plan(square, items(), backend=engine, workers=2, chunk_size=10)
+    sampled = read
+    stream: Any = plan.stream()
+    assert next(stream) == 0
+    assert read == sampled <= 1000  # one result, then a pause: nothing more has been read
+    for number in range(1, sampled + 200):
+        assert next(stream) == number**2
+        assert read <= max(number, sampled) + 2 * 2 * 17 * 10
+    stream.close()
+
+
+def test_seeds(engine: Any) -> None:
+    expected = amorsize.map(draw, range(60), seed=42, backend="serial")
+    assert amorsize.map(draw, range(60), seed=42, backend=engine) == expected
+
+
+def test_voices(
+    engine: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, log.name), warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert amorsize.map(talk, range(40), backend=engine) == list(range(40))
+    captured = capsys.readouterr()
+    assert sorted(captured.out.splitlines()) == sorted(f"out {x}" for x in range(40))
+    said = [line for line in captured.err.splitlines() if line.startswith("err ")]
+    assert sorted(said) == sorted(f"err {x}" for x in range(40))
+    logged = [record.getMessage() for record in caplog.records if record.name == log.name]
+    assert sorted(logged) == sorted(f"item {x}" for x in range(40))
+    told = {str(w.message) for w in warned}
+    assert told >= {f"warn {x}" for x in range(40)}
+
+
+def test_journals(engine: Any, tmp_path: Path) -> None:
+    path = tmp_path / "run.sqlite"
+    stream: Any = amorsize.imap(square, range(300), backend=engine, chunk_size=5, journal=path)
+    assert list(itertools.islice(stream, 150)) == [x * x for x in range(150)]
+    stream.close()
+    plan = amorsize.plan(square, range(300), backend=engine, journal=path)
+    assert plan.profile.resumed >= 150
+    assert plan.run() == [x * x for x in range(300)]
