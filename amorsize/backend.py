@@ -35,7 +35,7 @@ from amorsize.errors import (
 )
 from amorsize.installed import installed_version, is_installed
 from amorsize.interrupts import shielded, unchanged_environment
-from amorsize.packing import FunctionPayload, Packed
+from amorsize.packing import FunctionPayload, Packed, innermost
 from amorsize.source import IndexedSource, Span
 from amorsize.work import Chunk, OpenRequest
 from amorsize.worker import (
@@ -273,6 +273,11 @@ class Backend(ABC):
         """
         raise TranslationUnsupported(self.name)
 
+    def release(self) -> None:  # noqa: B027 - optional
+        """End what the backend keeps between sessions (idle workers, say); nothing by default.
+        Idle workers must also end by themselves, and with the program.
+        """
+
     def __repr__(self) -> str:
         return f"<backend {self.name}>"
 
@@ -319,6 +324,7 @@ __all__ = [
     "WorkerLost",
     "declared",
     "fallback",
+    "innermost",
     "installed_version",
     "is_installed",
     "process_pool_fallback",

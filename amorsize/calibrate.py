@@ -90,6 +90,7 @@ def _opened(backend: Backend, workers: int, deadline: float) -> Iterator[_Probe]
         begin = time.perf_counter()
         session.close(cancel=False)
         probe.shutdown_s = time.perf_counter() - begin
+        backend.release()
 
 
 def calibrate(backend: Backend, *, workers: int, budget_s: float = 20.0) -> BackendCosts:
@@ -107,6 +108,7 @@ def calibrate(backend: Backend, *, workers: int, budget_s: float = 20.0) -> Back
     deadline = time.perf_counter() + budget_s
     workers = max(1, min(2, workers))
     try:
+        backend.release()
         running = backend.availability().running
         startup, each, shutdown = _starting(backend, workers, deadline, running=running)
         with _opened(backend, workers, deadline) as probe:

@@ -175,18 +175,22 @@ def pack_function(function: Callable[[Any], Any]) -> FunctionPayload:
     return FunctionPayload(hashlib.sha256(data).hexdigest(), data)
 
 
+def innermost(function: Any) -> Any:
+    """The user's function below partial arguments and wrappers of ours."""
+    while True:
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif hasattr(function, "user_function"):
+            function = function.user_function
+        else:
+            return function
+
+
 def _unimportable_module(function: Any) -> Any:
     """The function's module if a fresh process could not import it by name (a script loaded by
     path, a test module): it must travel by value.
     """
-    while True:
-        if isinstance(function, functools.partial):
-            function = function.func
-        elif hasattr(function, "user_function"):  # a wrapper of ours
-            function = function.user_function
-        else:
-            break
-    name = getattr(function, "__module__", None)
+    name = getattr(innermost(function), "__module__", None)
     if not isinstance(name, str) or name == "__main__":  # cloudpickle handles __main__ itself
         return None
     module = sys.modules.get(name)

@@ -20,6 +20,7 @@ from amorsize.backend import (
 )
 from amorsize.errors import InvalidArgument
 from amorsize.probes import Limits, fork_safety, start_methods
+from amorsize_local import warm
 
 if TYPE_CHECKING:
     from amorsize_local.arguments import PoolArguments
@@ -82,7 +83,10 @@ class ProcessBackend(Backend):
         reason = f"start method {method}"
         if method != "fork" and self._wanted is None:
             reason += f" ({fork_safety().reason})"
-        return Availability(True, reason)
+        idle = 0 if method == "fork" else warm.waiting(method)
+        if idle:
+            reason += f", {idle} workers wait for another run"
+        return Availability(True, reason, running=idle > 0)
 
     def capacity(self, limits: Limits) -> Capacity:
         """One process a core for work that computes; more for work that waits."""
@@ -103,8 +107,21 @@ class ProcessBackend(Backend):
         from amorsize_local.session import ProcessSession
 
         method = self.start_method
-        context = multiprocessing.get_context(method)
-        return ProcessSession(context, request, inherits=method == "fork")
+        if method == "fork":
+            return ProcessSession(multiprocessing.get_context(method), request, inherits=True)
+        place = warm.place_of(request)
+        waiting = warm.take(method, place)
+        if waiting is None:
+            session = ProcessSession(multiprocessing.get_context(method), request, inherits=False)
+        else:
+            place, session = waiting
+            session.hire(request)
+        session.keep_with(lambda idle: warm.keep(method, place, idle))
+        return session
+
+    def release(self) -> None:
+        """End idle workers that wait for another run."""
+        warm.release()
 
     def fallback_costs(self) -> BackendCosts:
         """Of the order seen for these workers (docs/costs.md)."""

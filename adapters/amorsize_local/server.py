@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import select
 import signal
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
     from amorsize.backend import IndexedSource, Span
 
 
+FUNCTIONS_KEPT = 4
+"""Functions that a worker keeps for later runs, the latest ones."""
+IDLE_S = 30.0
+"""Seconds after which a worker that waits for another run ends by itself."""
+
+
 class Assignment(NamedTuple):
     """What a worker needs besides chunks; pickled only where the worker is not forked."""
 
@@ -26,6 +34,8 @@ class Assignment(NamedTuple):
     """The data, where it is inherited."""
     cores: float
     """Share of the host's cores that each worker has."""
+    environment: dict[str, str] | None = None
+    """The caller's; a worker of a forkserver would have that of the server's start."""
 
 
 class Order(NamedTuple):
@@ -58,14 +68,45 @@ def serve(
     # Daemonic for the caller, which ends it at exit; but what works in the plain loop must work
     # here, functions that start processes of their own included.
     multiprocessing.current_process().daemon = False
+    if assignment.environment is not None:
+        os.environ.clear()
+        os.environ.update(assignment.environment)
     settle_in(assignment.cores)
+    kept: OrderedDict[str, FunctionPayload] = OrderedDict()
+    assignment = _with_function(assignment, kept)
+    waits = False
     try:
-        while True:
+        while not (waits and _is_forgotten(orders)):
             head, *rest = receive(orders)
-            order: Order = pickle.loads(head)
-            send(outcomes, _frames(_outcome(assignment, order, rest)))
+            order: Order | Assignment | None = pickle.loads(head)
+            waits = order is None
+            if isinstance(order, Assignment):
+                assignment = _with_function(order, kept)
+                send(outcomes, [b""])
+            elif order is not None:
+                send(outcomes, _frames(_outcome(assignment, order, rest)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
+
+
+def _with_function(assignment: Assignment, kept: OrderedDict[str, FunctionPayload]) -> Assignment:
+    """The assignment with its function, which came with an earlier one if it is empty."""
+    function = assignment.function
+    if not isinstance(function, FunctionPayload):
+        return assignment
+    if not function.data:
+        return assignment._replace(function=kept[function.digest])
+    kept[function.digest] = function
+    while len(kept) > FUNCTIONS_KEPT:
+        kept.popitem(last=False)
+    return assignment
+
+
+def _is_forgotten(orders: End) -> bool:
+    """Whether a waiting worker has not been called again for a long time."""
+    call = select.poll()
+    call.register(orders.fileno(), select.POLLIN)
+    return not call.poll(IDLE_S * 1000)
 
 
 def _die_with(lifeline: End) -> None:

@@ -13,7 +13,7 @@ import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from multiprocessing.context import BaseContext
@@ -21,10 +21,25 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any
 
-from amorsize.backend import BackendUnavailable, Chunk, OpenRequest, Session, WorkerLost, shielded
+from amorsize.backend import (
+    BackendUnavailable,
+    Chunk,
+    FunctionPayload,
+    OpenRequest,
+    Session,
+    WorkerLost,
+    shielded,
+)
 from amorsize.probes import oom_kills
 from amorsize_local import channel
-from amorsize_local.server import Assignment, Order, name_of_death, outcome_of, serve
+from amorsize_local.server import (
+    FUNCTIONS_KEPT,
+    Assignment,
+    Order,
+    name_of_death,
+    outcome_of,
+    serve,
+)
 
 _AHEAD_S = 0.002
 """Chunks shorter than this are queued one ahead at a worker; longer ones wait for whoever is
@@ -51,15 +66,28 @@ class _Worker:
         self.tickets: deque[Ticket] = deque()
         self.gone = False
         """Whether it has been buried."""
+        self.functions: deque[str] = deque(maxlen=FUNCTIONS_KEPT)
+        """Functions that it has, packed."""
         _ours.update((orders, outcomes))
         self.end = _handle_of(process.pid)
         """Readable once the process has ended: children of its own may keep its pipes open."""
+
+    def told(self, assignment: Assignment) -> Assignment:
+        """What to send of an assignment: not the function, if it came with an earlier one."""
+        function = assignment.function
+        if not isinstance(function, FunctionPayload):
+            return assignment
+        if function.digest in self.functions:
+            return assignment._replace(function=FunctionPayload(function.digest, b""))
+        self.functions.append(function.digest)
+        return assignment
 
     def dispose(self) -> None:
         """Close what belongs to a process that has ended."""
         self.orders.close()
         self.outcomes.close()
-        self.process.close()
+        with suppress(ValueError):  # somebody else has waited for it: its exit code is lost
+            self.process.close()
         if self.end is not None:
             os.close(self.end)
 
@@ -68,26 +96,32 @@ class ProcessSession(Session):
     """Workers pull chunks from one queue held here; each has a pipe to and from it."""
 
     def __init__(self, context: BaseContext, request: OpenRequest, *, inherits: bool) -> None:
-        self._context, self._request, self._inherits = context, request, inherits
-        function = request.function if inherits else request.payload
-        self._assignment = Assignment(
-            function, request.source if inherits else None, request.cores_per_worker
-        )
+        self._context, self._inherits = context, inherits
+        self._assignment = self._assign(request)
         self._queue: deque[Ticket] = deque()
         self._workers: dict[int, _Worker] = {}
         self._selector = selectors.DefaultSelector()
         self._wanted, self._stillborn, self._ooms = request.workers, 0, oom_kills()
+        self._keep: Callable[[ProcessSession], None] | None = None
         self._held_by_workers, self._lifeline = channel.pipe()
         _ours.add(self._lifeline)
+        self._start_missing()
+
+    def _assign(self, request: OpenRequest) -> Assignment:
+        if self._inherits:
+            return Assignment(request.function, request.source, request.cores_per_worker)
+        return Assignment(request.payload, None, request.cores_per_worker, dict(os.environ))
+
+    def _start_missing(self) -> None:
         try:
             with shielded():
-                for _ in range(self._wanted):
+                while len(self._workers) < self._wanted:
                     self._start_worker()
         except OSError as error:
-            self.close(cancel=True)
+            self.end(cancel=True)
             raise _unavailable(f"cannot start workers: {error}") from error
         except BaseException:
-            self.close(cancel=True)
+            self.end(cancel=True)
             raise
 
     @property
@@ -129,6 +163,52 @@ class ProcessSession(Session):
                 self._remove(worker)
 
     def close(self, *, cancel: bool) -> None:
+        """Let idle workers wait for the next run, if there can be one for them; end others."""
+        if cancel or self._keep is None or not self._park():
+            self.end(cancel=cancel)
+        else:
+            self._keep(self)
+
+    def keep_with(self, keep: Callable[[ProcessSession], None]) -> None:
+        """Where the workers go when the session closes in order."""
+        self._keep = keep
+
+    def _park(self) -> bool:
+        """Tell workers that have nothing to do to wait; ``False`` if some have."""
+        workers = list(self._workers.values())
+        if not workers or self._queue or any(worker.tickets for worker in workers):
+            return False
+        try:
+            for worker in workers:
+                channel.send(worker.orders, [pickle.dumps(None)])
+        except OSError:
+            return False
+        return True
+
+    def hire(self, request: OpenRequest) -> None:
+        """Take waiting workers over for another run. Each confirms: it may be about to leave."""
+        self._wanted, self._stillborn, self._ooms = request.workers, 0, oom_kills()
+        self._assignment = self._assign(request)
+        for worker in list(self._workers.values())[self._wanted :]:
+            self._remove(worker)
+        for worker in list(self._workers.values()):
+            with suppress(OSError):
+                channel.send(worker.orders, [pickle.dumps(worker.told(self._assignment))])
+        for worker in list(self._workers.values()):
+            if not _confirms(worker):
+                worker.process.kill()
+                self._remove(worker)
+        self._start_missing()
+
+    def abandon(self) -> None:
+        """In a forked child: close what belongs to the parent and touch nothing else."""
+        for worker in self._workers.values():
+            worker.orders.close()
+            worker.outcomes.close()
+        self._lifeline.close()
+        self._held_by_workers.close()
+
+    def end(self, *, cancel: bool) -> None:
         """End all workers: by the end of their orders, or at once with ``cancel``, together with
         the processes that they have started.
         """
@@ -163,6 +243,7 @@ class ProcessSession(Session):
         their_orders.close()
         their_outcomes.close()
         worker = _Worker(process, orders, outcomes)
+        worker.told(self._assignment)
         self._workers[outcomes.fileno()] = worker
         self._selector.register(outcomes.fileno(), selectors.EVENT_READ, (worker, False))
         if worker.end is not None:
@@ -273,6 +354,18 @@ class ProcessSession(Session):
             self._remove(worker)
         self._queue.clear()
         self._wanted = 0
+
+
+def _confirms(worker: _Worker) -> bool:
+    """Whether a worker that was told of another run is there for it."""
+    answer = select.poll()
+    answer.register(worker.outcomes.fileno(), select.POLLIN)
+    if not answer.poll(_PATIENCE_S * 1000):
+        return False
+    try:
+        return channel.receive(worker.outcomes) == [b""]
+    except (EOFError, OSError):
+        return False
 
 
 def _unavailable(reason: str) -> BackendUnavailable:

@@ -62,9 +62,11 @@ def nothing_stays(backend: Backend, what: str) -> Iterator[None]:
     """Fail if processes or threads outlive the block. An engine that was up before is not the
     session's: it may start and stop workers as it likes, but must stay up.
     """
+    backend.release()
     running = backend.availability().running
     before = belongings()
     yield
+    backend.release()
     if running:
         assert backend.availability().running, f"{what} took down an engine that was up before"
         return

@@ -1,0 +1,164 @@
+"""Workers that wait for the next run: found again, never stale, never left behind."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from operator import mul
+from pathlib import Path
+
+import psutil
+import pytest
+
+import amorsize
+from amorsize.backend import Backend
+from amorsize_local.processes import ProcessBackend
+
+METHODS = ("forkserver", "spawn")
+
+
+@pytest.fixture(params=METHODS)
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    backend = ProcessBackend(request.param)
+    yield backend
+    backend.release()
+
+
+def pids(backend: Backend, items: int = 8) -> set[int]:
+    """Workers that a run had: each holds on to an item until all have one."""
+
+    def pid(x: int) -> int:
+        time.sleep(0.02)
+        return os.getpid()
+
+    return set(amorsize.map(pid, range(items), backend=backend, workers=2, chunk_size=1)) - {
+        os.getpid()
+    }
+
+
+def test_the_next_run_finds_the_workers_of_the_last(backend: Backend) -> None:
+    first = pids(backend)
+    assert backend.availability().running
+    assert "wait for another run" in backend.availability().reason
+    assert pids(backend) <= first
+    plan = amorsize.plan(lambda x: x, range(100), backend=backend)
+    assert not plan.decision.chosen.prediction.term("start-up")
+
+
+def test_functions_and_results_are_those_of_this_run(backend: Backend) -> None:
+    for factor in range(8):
+        results = amorsize.map(partial(mul, factor), range(40), backend=backend, workers=2)
+        assert results == [x * factor for x in range(40)]
+        again = amorsize.map(str, range(40), backend=backend, workers=2)
+        assert again == [str(x) for x in range(40)]
+
+
+def test_surroundings_are_those_of_the_caller(
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    amorsize.map(abs, range(40), backend=backend, workers=2)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AMORSIZE_TEST_COLOUR", "green")
+    seen = amorsize.map(
+        lambda x: (os.getcwd(), os.environ["AMORSIZE_TEST_COLOUR"]),
+        range(40),
+        backend=backend,
+        workers=2,
+    )
+    assert set(seen) == {(str(tmp_path), "green")}
+
+
+def test_workers_killed_while_they_wait_are_replaced(backend: Backend) -> None:
+    for pid in pids(backend):
+        os.kill(pid, signal.SIGKILL)
+    plan = amorsize.plan(lambda x: x + 1, range(100), backend=backend, workers=2)
+    assert plan.run() == list(range(1, 101))
+    assert plan.report is not None
+    assert plan.report.lost_workers == 0
+
+
+def test_a_failed_run_leaves_no_worker(backend: Backend) -> None:
+    def fail(x: int) -> int:
+        if x == 90:
+            raise ValueError(x)
+        return x
+
+    with pytest.raises(ValueError, match="90"):
+        amorsize.map(fail, range(100), backend=backend, workers=2)
+    assert not backend.availability().running
+
+
+def test_workers_nobody_calls_end_by_themselves(backend: Backend) -> None:
+    def impatient(x: int) -> int:
+        from amorsize_local import server
+
+        server.IDLE_S = 0.05  # the worker's own
+        time.sleep(0.02)
+        return os.getpid()
+
+    found = amorsize.map(impatient, range(8), backend=backend, workers=2, chunk_size=1)
+    for pid in set(found) - {os.getpid()}:
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(pid).wait(10)
+    assert amorsize.map(abs, range(40), backend=backend, workers=2) == list(range(40))
+
+
+def test_a_module_that_was_edited_is_loaded_anew(
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    source = tmp_path / "edited_between_runs.py"
+    for factor in (2, 3):
+        source.write_text(f"def scale(x):\n    return {factor} * x\n")
+        os.utime(source, (factor, factor))
+        importlib.invalidate_caches()
+        sys.modules.pop("edited_between_runs", None)
+        scale = importlib.import_module("edited_between_runs").scale
+        results = amorsize.map(scale, range(40), backend=backend, workers=2)
+        assert results == [factor * x for x in range(40)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_program_ends_with_its_waiting_workers(method: str) -> None:
+    code = f"""
+import os, amorsize
+def pid(x): return os.getpid()
+if __name__ == "__main__":
+    found = amorsize.map(pid, range(200), backend="multiprocessing", workers=2,
+                         options={{"start_method": {method!r}}})
+    print(*set(found))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stderr == ""
+    alive = [int(pid) for pid in done.stdout.split() if psutil.pid_exists(int(pid))]
+    assert not psutil.wait_procs([psutil.Process(pid) for pid in alive], timeout=5)[1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_leaves_its_parents_workers_alone() -> None:
+    code = """
+import os, amorsize
+from amorsize_local import warm
+def double(x): return 2 * x
+def run(): return amorsize.map(double, range(100), backend="multiprocessing", workers=2,
+                               options={"start_method": "spawn"})
+if __name__ == "__main__":
+    expected = run()
+    assert warm.waiting("spawn") == 2
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if warm.waiting("spawn") == 0 and run() == expected else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert warm.waiting("spawn") == 2
+    assert run() == expected
+"""
+    subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
