@@ -152,6 +152,7 @@ class RelaySession(Session):
         self._name = name
         self.handles: dict[Future[Any], Any] = {}
         """The engine's handles of the chunks in flight."""
+        self._look_at = time.monotonic() + _LOOK_S
 
     def track(self, handle: Any) -> Future[Any]:
         """A future for a chunk in flight."""
@@ -188,6 +189,10 @@ class RelaySession(Session):
     def drop(self, handle: Any) -> None:
         """Nobody waits for this chunk any more: the engine may forget it."""
 
+    def live_workers(self) -> int:
+        """Workers alive now, asked of the engine about once a second: some may have joined."""
+        return self.workers
+
     def vanished(self) -> BackendUnavailable | None:
         """Why the engine can do no more, ``None`` while it can. Asked each second without news."""
         return None
@@ -198,11 +203,21 @@ class RelaySession(Session):
         while True:
             left = max(0.0, min(_LOOK_S, deadline - time.monotonic()))
             done = super().wait(futures, left)
-            if done or time.monotonic() >= deadline:
+            if (now := time.monotonic()) > self._look_at:
+                self._look(now)
+            if done or now >= deadline:
                 return done
-            if gone := self.vanished():
-                for future in list(self.handles):
-                    self.settle(future, error=gone)
+
+    def _look(self, now: float) -> None:
+        self._look_at = now + _LOOK_S
+        if gone := self.vanished():
+            for future in list(self.handles):
+                self.settle(future, error=gone)
+            return
+        try:
+            self.workers = max(1, self.live_workers())
+        except Exception:  # it is about to vanish: seen at the next look
+            pass
 
 
 class Backend(ABC):
