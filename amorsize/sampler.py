@@ -31,6 +31,9 @@ BUDGET_S = 0.005
 """Least seconds a sample may take; more only where the whole takes over fifty times as long."""
 BUDGET_SHARE = 0.02
 """Share of the predicted serial time that a sample may take."""
+MOST_S = 0.25
+"""Most seconds of a sample of several items: workers could have run them side by side, and what
+remains unclear then the run will see."""
 STEADY = 0.05
 """Relative standard error of the mean at which sampling ends early, from three blocks on; until
 then the budget is used, because a heavy tail hides from the first few items."""
@@ -226,7 +229,7 @@ def _is_enough(recorder: _Recorder, length: int | None) -> bool:
     if length is not None and done >= length:
         return True
     serial_s = recorder.mean_s * (length - done) if length is not None else 0.0
-    if spent >= max(BUDGET_S, BUDGET_SHARE * serial_s):
+    if spent >= max(BUDGET_S, min(MOST_S, BUDGET_SHARE * serial_s)):
         return True
     if len(recorder.blocks) <= 3:
         return False
