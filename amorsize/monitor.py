@@ -32,18 +32,22 @@ class Monitor:
         """Largest resident size seen while watching, in bytes."""
         self._stop = threading.Event()
         self._late_s = 0.0
-        self._begin = self._elapsed = 0.0
+        self._begin = self._before = self._elapsed = 0.0
         self._thread = threading.Thread(target=self._watch, name="amorsize-gil", daemon=True)
 
     def start(self) -> None:
         """Begin to watch."""
-        self._begin = time.perf_counter()
+        self._begin = self._before = time.perf_counter()
         self._thread.start()
 
     def stop(self) -> None:
         """End watching; no thread is left."""
+        end = time.perf_counter()
         self._stop.set()
         self._thread.join()
+        self._elapsed = end - self._begin
+        # The last wait was cut short: how late it was by then counts as well.
+        self._late_s += max(0.0, end - self._before - _TICK_S)
 
     @property
     def watched_s(self) -> float:
@@ -63,13 +67,12 @@ class Monitor:
         return sys.getswitchinterval()
 
     def _watch(self) -> None:
-        before, ticks = time.perf_counter(), 0
+        ticks = 0
         while not self._stop.wait(_TICK_S):
             now = time.perf_counter()
-            self._late_s += max(0.0, now - before - _TICK_S)
+            self._late_s += max(0.0, now - self._before - _TICK_S)
             ticks += 1
             if self._rss_bytes is not None and ticks % _TICKS_PER_LOOK == 0:
                 self.peak_rss_bytes = max(self.peak_rss_bytes, self._rss_bytes())
                 now = time.perf_counter()
-            before = now
-        self._elapsed = time.perf_counter() - self._begin
+            self._before = now
