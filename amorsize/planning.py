@@ -202,9 +202,18 @@ class Planning:
         self._complete_profile(backends, forced=forced)
         if forced:
             self._check_travel(backends[0])
-        self.offers = tuple(self._offer(backend) for backend in backends)
+        offers, refusals = [], list(refused)
+        for backend in backends:
+            try:
+                offers.append(self._offer(backend))
+            except Exception as error:  # a plugin's own: it stops no other backend
+                if forced:
+                    raise
+                reason = f"it fails when it is asked: {type(error).__name__}: {error}"
+                refusals.append(Refusal(backend.name, reason))
+        self.offers = tuple(offers)
         wish = Wish(self.workers, self.chunk_size, fixed_chunks, self.limits.shared_memory_bytes)
-        return decide(self.profile, self.offers, wish, refused)
+        return decide(self.profile, self.offers, wish, refusals)
 
     def _offer(self, backend: Backend) -> Offer:
         assert self.limits is not None

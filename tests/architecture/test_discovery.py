@@ -41,6 +41,13 @@ def amorsize_recognise(engine):
     raise OSError("cannot say")
 """
 )
+CLUELESS = GOOD.replace(
+    'name = "mine"',
+    """name = "mine"
+    def capacity(self, limits):
+        raise OSError("no answer")
+""",
+)
 NO_BACKEND = GOOD.replace("[Mine()]", "['mine']")
 
 
@@ -159,3 +166,21 @@ with ThreadPoolExecutor(2) as executor:
         env={**os.environ, "PYTHONPATH": _path(tmp_path)},
     )
     assert "mine: its availability() raised OSError: licence server down" in done.stdout
+
+
+def test_a_backend_that_fails_in_a_plan_is_refused_there(tmp_path: Path) -> None:
+    backends_with(tmp_path, CLUELESS)
+    code = """
+import time, amorsize
+plan = amorsize.plan(lambda x: time.sleep(0.01), range(60))
+assert plan.run() == [None] * 60
+print(*(f"{r.backend}: {r.reason}" for r in plan.refused))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": _path(tmp_path)},
+    )
+    assert "mine: it fails when it is asked: OSError: no answer" in done.stdout
