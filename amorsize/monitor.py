@@ -32,7 +32,7 @@ class Monitor:
         """Largest resident size seen while watching, in bytes."""
         self._stop = threading.Event()
         self._late_s = 0.0
-        self._begin = self._before = self._elapsed = 0.0
+        self._begin = self._before = self._elapsed = self._queued_s = 0.0
         self._thread = threading.Thread(target=self._watch, name="amorsize-gil", daemon=True)
 
     def start(self) -> None:
@@ -48,6 +48,8 @@ class Monitor:
         self._elapsed = end - self._begin
         # The last wait was cut short: how late it was by then counts as well.
         self._late_s += max(0.0, end - self._before - _TICK_S)
+        # On a busy machine it also waited for a processor, which says nothing of the lock.
+        self._late_s = max(0.0, self._late_s - self._queued_s)
 
     @property
     def watched_s(self) -> float:
@@ -67,7 +69,7 @@ class Monitor:
         return sys.getswitchinterval()
 
     def _watch(self) -> None:
-        ticks = 0
+        ticks, queued = 0, _queued_s()
         while not self._stop.wait(_TICK_S):
             now = time.perf_counter()
             self._late_s += max(0.0, now - self._before - _TICK_S)
@@ -76,3 +78,13 @@ class Monitor:
                 self.peak_rss_bytes = max(self.peak_rss_bytes, self._rss_bytes())
                 now = time.perf_counter()
             self._before = now
+        self._queued_s = _queued_s() - queued
+
+
+def _queued_s() -> float:
+    """Seconds this thread has waited for a processor so far; 0 where the system does not tell."""
+    try:
+        with open("/proc/thread-self/schedstat", "rb") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
