@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import joblib
-from joblib.parallel import ParallelBackendBase
+from joblib.parallel import ParallelBackendBase, ThreadingBackend
 
 import amorsize
 from amorsize.probes import limits
@@ -30,6 +30,15 @@ class Job:
 
     def __init__(self, task: Callable[[], Any], done: Callable[[Any], Any] | None) -> None:
         self.task, self.done = task, done
+
+
+class Inner(ThreadingBackend):  # type: ignore[misc]
+    """For calls inside a task. All tasks share one, and a sampled task has used it already:
+    what travels with the others is a fresh one.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.nesting_level,)
 
 
 class AmorsizeBackend(ParallelBackendBase):  # type: ignore[misc]
@@ -61,6 +70,13 @@ class AmorsizeBackend(ParallelBackendBase):  # type: ignore[misc]
         self._workers: int | None = None
         self._jobs: list[Job] = []
         self._stream: Iterator[Any] | None = None
+
+    def get_nested_backend(self) -> tuple[ParallelBackendBase, int | None]:
+        """What a call inside a task uses: threads, and one level further down the loop."""
+        backend, n_jobs = super().get_nested_backend()
+        if type(backend) is ThreadingBackend:
+            backend = Inner(nesting_level=backend.nesting_level)
+        return backend, n_jobs
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """Workers that ``n_jobs`` means: -1 all usable cores, -2 one less, ..."""

@@ -84,11 +84,12 @@ def test_each_task_runs_once(tmp_path: Path) -> None:
     assert len({process for _, process in lines}) > 1
 
 
-def test_nested_calls() -> None:
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_nested_calls(method: str) -> None:
     def inner(item: int) -> int:
         return sum(joblib.Parallel(n_jobs=2)(calls(item)))
 
-    with on("multiprocessing"):
+    with on("multiprocessing", options={"start_method": method}):
         got = joblib.Parallel(n_jobs=2)(joblib.delayed(inner)(item) for item in range(20))
     assert got == [item * (item - 1) for item in range(20)]
 
