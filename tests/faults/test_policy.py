@@ -206,14 +206,14 @@ def _burst(number: int) -> Any:
 
 @pytest.mark.parametrize("on_error", ["raise", "return"])
 def test_what_cannot_travel_is_named_and_the_rest_arrives(on_error: Any) -> None:
-    lock = threading.Lock()
-
     def result(x: int) -> Any:
         spin(0.0003)
-        return {200: lock, 210: Fragile(210)}.get(x, x)
+        return threading.Lock() if x == 200 else Fragile(210) if x == 210 else x
 
     def items() -> Any:
-        yield from (lock if x == 220 else Fragile(x) if x == 230 else x for x in range(300))
+        yield from (
+            threading.Lock() if x == 220 else Fragile(x) if x == 230 else x for x in range(300)
+        )
 
     for function, data, expected in (
         (result, iter(range(300)), {200: UnpicklableResult, 210: ResultNotLoaded}),
