@@ -40,8 +40,10 @@ def even(item: int) -> int:
 
 
 def uneven(item: int) -> int:
-    """A millisecond, and each tenth item ten."""
-    spin(0.010 if item % 10 == 0 else 0.001)
+    """Between half a millisecond and three and a half, in no order. Tails so heavy that a sample
+    cannot tell the mean would measure the sample, not the costs.
+    """
+    spin(0.0005 + 0.003 * (item * 7919 % 1000 / 1000))
     return item
 
 
