@@ -82,14 +82,14 @@ def test_a_failed_run_continues(
 def test_streams_continue(ordered: bool, path: Path, tmp_path: Path) -> None:
     function = Fragile(tmp_path)
     how: dict[str, Any] = {"backend": "threads", "workers": 2, "chunk_size": 5, "journal": path}
-    stream: Any = amorsize.imap(function, generator(300), ordered=ordered, **how)
+    stream: Any = amorsize.imap(function, generator(3000), ordered=ordered, **how)
     for _ in range(100):
         next(stream)
     stream.close()
-    assert 100 <= len(function.calls) < 300
-    results = list(amorsize.imap(function, generator(300), ordered=ordered, **how))
-    assert (results if ordered else sorted(results)) == squares(300)
-    assert len(function.calls) <= 300 + 2 * 17 * 5  # the largest window
+    assert 100 <= len(function.calls) < 3000
+    results = list(amorsize.imap(function, generator(3000), ordered=ordered, **how))
+    assert (results if ordered else sorted(results)) == squares(3000)
+    assert len(function.calls) <= 3000 + 2 * 17 * 5  # the largest window
 
 
 def test_a_journal_for_the_run_alone(path: Path, tmp_path: Path) -> None:
