@@ -17,7 +17,7 @@ from amorsize.errors import ItemError
 from amorsize.guard import rest
 from amorsize.judge import AFTER_ALL, is_placeholder, item_error, placeholder
 from amorsize.loop import LoopResult, annotate, run_forgiving, run_loop
-from amorsize.monitor import Monitor
+from amorsize.monitor import Monitor, running_threads
 from amorsize.packing import Packed, pack
 from amorsize.policy import DEFAULT, Policy
 from amorsize.profile import Packing, Profile
@@ -95,6 +95,8 @@ class _Recorder:
         self.reading_s = 0.0
         """Seconds spent on reading a stream."""
         self.failure: tuple[int, BaseException] | None = None
+        self.spinning = 0
+        """Other threads that ran before the function did: what they do is not its work."""
         self.errors: list[ItemError] = []
 
     def run(self, start: int, items: list[Any]) -> bool:
@@ -177,6 +179,7 @@ def sample(
     """
     worker = None if elsewhere is None else elsewhere()
     recorder = _Recorder(function, policy, worker)
+    recorder.spinning = 0 if worker is not None else running_threads() - 1
     rss, peak = rss_bytes(), peak_rss_bytes()
     monitor = Monitor(rss_bytes)
     monitor.start()
@@ -333,7 +336,8 @@ def _profile(recorder: _Recorder, source: Source, monitor: Monitor, rss_growth: 
     count = sum(len(block.values) for block in blocks)
     mean, wall = _mean(times), sum(block.wall_s for block in blocks)
     own = sum(block.cpu_s for block in blocks)
-    process = max(own, sum(block.process_cpu_s for block in blocks))
+    others = sum(block.process_cpu_s for block in blocks) - own
+    process = own + max(0.0, others - recorder.spinning * wall)
     # Blocks average over their items, which hides their spread: scale it back.
     scale = math.sqrt(max(1.0, count / len(blocks)))
     spread = _deviation(times) * scale if len(times) > 1 else 0.0

@@ -17,6 +17,8 @@ MIN_WINDOW_S = 0.1
 # A window that began long ago says nothing about now.
 MAX_WINDOW_S = 10.0
 
+_MOMENT_S = 0.0005
+
 # A program with more has other worries; reading their counters would take too long.
 _MAX_DESCENDANTS = 512
 
@@ -191,10 +193,27 @@ def _estimated(host: Host, loads: tuple[float, float, float] | None) -> float:
     """
     if loads is None:
         return 0.0
-    words = (host.read("/proc/loadavg") or "").split() if host.linux else []
-    running = whole(words[3].partition("/")[0]) if len(words) > 3 else None
-    busy = loads[0] if running is None else min(loads[0], max(0, running - 1))
+    others = _others_running(host)
+    if others:  # a task of a moment is gone at a second look
+        time.sleep(_MOMENT_S)
+        others = min(others, _others_running(host) or 0)
+    busy = loads[0] if others is None else min(loads[0], others)
     logical = logical_cores(host).value
     allowed = allowed_cpus(host)
     share = min(1.0, len(allowed) / logical) if allowed else 1.0
     return min(busy, logical) * share
+
+
+def _others_running(host: Host) -> int | None:
+    """Return how many tasks run at this instant that are no threads of this process (those of
+    a numerical library go on for a while after they were used); ``None`` if it is not told.
+    """
+    words = (host.read("/proc/loadavg") or "").split() if host.linux else []
+    running = whole(words[3].partition("/")[0]) if len(words) > 3 else None
+    if running is None:
+        return None
+    own = 0
+    for task in host.entries(f"{host.proc}/task"):
+        state = (host.read(f"{host.proc}/task/{task}/stat") or "").rpartition(")")[2].split()[:1]
+        own += state == ["R"]
+    return max(0, running - max(1, own))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -134,3 +136,20 @@ def test_packing_is_measured_on_what_was_sampled() -> None:
         sample(lambda x: (i for i in [x]), source_of(range(9))), inputs=False
     )
     assert "generator" in refused.error
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are not told here")
+def test_threads_that_ran_before_are_not_the_functions() -> None:
+    begun = threading.Event()
+
+    def spinning() -> None:
+        begun.set()
+        hashlib.pbkdf2_hmac("sha256", b"like a pool", b"after its work", 2_000_000)
+
+    thread = threading.Thread(target=spinning)
+    thread.start()
+    begun.wait()
+    block = bytes(4_000_000)
+    profile = sample(lambda x: hashlib.sha256(block).digest(), source_of(range(100))).profile
+    thread.join()
+    assert profile.inner_cores < 1.5
