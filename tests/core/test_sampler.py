@@ -7,10 +7,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
+from amorsize.monitor import running_threads
 from amorsize.sampler import measure_packing, sample
 from amorsize.source import source_of
 
@@ -140,15 +142,13 @@ def test_packing_is_measured_on_what_was_sampled() -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are not told here")
 def test_threads_that_ran_before_are_not_the_functions() -> None:
-    begun = threading.Event()
-
-    def spinning() -> None:
-        begun.set()
-        hashlib.pbkdf2_hmac("sha256", b"like a pool", b"after its work", 2_000_000)
-
-    thread = threading.Thread(target=spinning)
+    spin = partial(hashlib.pbkdf2_hmac, "sha256", b"like a pool", b"after its work", 2_000_000)
+    thread = threading.Thread(target=spin)
     thread.start()
-    begun.wait()
+    seen = 0
+    while seen < 20:  # it may still wait for the interpreter lock to get at its work
+        time.sleep(0.0005)
+        seen = seen + 1 if running_threads() > 1 else 0
     block = bytes(4_000_000)
     profile = sample(lambda x: hashlib.sha256(block).digest(), source_of(range(100))).profile
     thread.join()
