@@ -142,14 +142,14 @@ def test_packing_is_measured_on_what_was_sampled() -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are not told here")
 def test_threads_that_ran_before_are_not_the_functions() -> None:
-    spin = partial(hashlib.pbkdf2_hmac, "sha256", b"like a pool", b"after its work", 2_000_000)
+    spin = partial(hashlib.pbkdf2_hmac, "sha256", b"like a pool", b"after its work", 3_000_000)
     thread = threading.Thread(target=spin)
     thread.start()
     seen = 0
     while seen < 20:  # it may still wait for the interpreter lock to get at its work
         time.sleep(0.0005)
         seen = seen + 1 if running_threads() > 1 else 0
-    block = bytes(4_000_000)
+    block = bytes(40_000_000)  # long against the ticks in which the system counts
     profile = sample(lambda x: hashlib.sha256(block).digest(), source_of(range(100))).profile
     thread.join()
     assert profile.inner_cores < 1.5
