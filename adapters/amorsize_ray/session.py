@@ -47,6 +47,10 @@ def run_shipped(digest: str, box: list[Any], *chunk: Any) -> contract.PackedOutc
     return contract.run_packed(_fetched[digest], *chunk)
 
 
+_END_S = 0.1
+"""Seconds that chunks get to end before they are cancelled."""
+
+
 class RaySession(contract.RelaySession):
     """Chunks as Ray tasks without retries of Ray's own: the runner decides what runs again.
 
@@ -113,16 +117,20 @@ class RaySession(contract.RelaySession):
             return None
         return contract.BackendUnavailable("ray", "it was shut down", "call ray.init(...) again")
 
-    def drop(self, handle: Any, *, force: bool = False) -> None:
-        """A chunk that nobody waits for any more does not start, or is interrupted."""
-        with suppress(Exception):  # it may have finished, or its node be gone
-            ray.cancel(handle, force=force)
-
     def close(self, *, cancel: bool) -> None:
-        """Drop what is queued, kill what runs, and end the session if it was started here."""
+        """Drop what is queued, kill what runs, and end the session if it was started here. Ray
+        aborts the caller's process if a task ends in the moment in which it is cancelled: chunks
+        nobody waits for are left alone, and short ones get the time to end here.
+        """
         references, self.handles, self._function = list(self.handles.values()), {}, ()
-        for reference in references if cancel and ray.is_initialized() else ():
-            self.drop(reference, force=True)
+        if cancel and references and ray.is_initialized():
+            with suppress(Exception):  # nodes may be gone
+                number = len(references)
+                _, late = ray.wait(
+                    references, num_returns=number, timeout=_END_S, fetch_local=False
+                )
+                for reference in late:
+                    ray.cancel(reference, force=True)
         self._stack.close()
 
 
