@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from amorsize import fingerprint, private_file
 from amorsize.errors import JournalRefused, shorten
 from amorsize.judge import is_placeholder
+from amorsize.packing import dumps
 from amorsize.source import IndexedSource, Source, Span
 
 Piece = tuple[int, list[Any]]
@@ -245,11 +246,11 @@ class Journal:
 
     def _pickled(self, start: int, values: list[Any]) -> bytes:
         try:
-            return _dumps(values)
+            return dumps(values)
         except Exception:
             for index, value in enumerate(values, start):
                 try:
-                    _dumps(value)
+                    dumps(value)
                 except Exception as error:
                     why = f"the result of item {index} ({shorten(value)}) cannot be kept: {error}"
                     remedy = "return what can be pickled, or run without a journal"
@@ -291,16 +292,6 @@ def _digest(data: bytes) -> bytes:
 
 def _is_checked(position: int) -> bool:
     return position < 32 or position % 128 == 0
-
-
-def _dumps(value: Any) -> bytes:
-    try:
-        return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-    except Exception:
-        import cloudpickle
-
-        data: bytes = cloudpickle.dumps(value)
-        return data
 
 
 def _without_placeholders(start: int, values: list[Any]) -> Iterator[Piece]:

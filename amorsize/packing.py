@@ -75,6 +75,19 @@ def pack(value: Any, *, by_value: bool = False) -> Packed:
     return _dump(cloudpickle.dumps, value)
 
 
+def dumps(value: Any) -> bytes:
+    """Pickle ``value`` in one piece, its large buffers included: for what is kept in a file, or
+    travels inside something else.
+    """
+    try:
+        return pickle.dumps(value, protocol=PROTOCOL)
+    except Exception:  # as in pack
+        import cloudpickle
+
+        data: bytes = cloudpickle.dumps(value, protocol=PROTOCOL)
+        return data
+
+
 def _dump(dumps: Callable[..., bytes], value: Any) -> Packed:
     buffers: list[pickle.PickleBuffer] = []
     data = dumps(value, protocol=PROTOCOL, buffer_callback=buffers.append)

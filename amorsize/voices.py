@@ -192,13 +192,13 @@ def _show_warning(
 
 
 def _packed(said: list[Said]) -> bytes:
-    from amorsize.packing import pack
+    from amorsize.packing import dumps
 
     ready = [_portable(kind, what) for kind, what in _joined(said)]
     try:
-        return bytes(pack(ready).data)
+        return dumps(ready)
     except Exception:  # something a user's record or warning holds
-        return bytes(pack([_as_text(kind, what) for kind, what in ready]).data)
+        return dumps([_as_text(kind, what) for kind, what in ready])
 
 
 def _joined(said: list[Said]) -> list[Said]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.errors import RemoteTraceback, UnpicklableResult, shorten
 from amorsize.guard import rest
-from amorsize.packing import FunctionPayload, Packed, pack
+from amorsize.packing import FunctionPayload, Packed, dumps, pack
 from amorsize.voices import ears_for
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def _pack_results(
     if not failures:
         return packed, b""
     carried = [(position, _portable(error)) for position, error in failures]
-    return packed, pack(carried).data
+    return packed, dumps(carried)
 
 
 def _without_unpicklable(
@@ -238,7 +238,7 @@ def _portable(error: BaseException) -> Carried:
 
     text = "".join(traceback.format_exception(error))
     try:
-        rebuilt = pickle.loads(pack(error).data)  # noqa: S301
+        rebuilt = pickle.loads(dumps(error))  # noqa: S301
         if type(rebuilt) is not type(error):
             raise TypeError(f"pickles as {type(rebuilt).__name__}")
     except Exception as cause:
@@ -268,7 +268,7 @@ class Carried:
         self.exception, self.text, self.notes = exception, text, notes
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _arrive, (pack(self.exception).data, self.text, self.notes)
+        return _arrive, (dumps(self.exception), self.text, self.notes)
 
 
 def _arrive(data: bytes, text: str, notes: tuple[str, ...]) -> BaseException:

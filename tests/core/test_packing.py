@@ -42,6 +42,15 @@ def test_what_arrives_is_writable() -> None:
     memoryview(arrived.data)[0] = 0
 
 
+def test_errors_keep_the_large_buffers_they_hold() -> None:
+    def fail(x: int) -> None:
+        raise ValueError(Carried(bytearray(b"abc")))
+
+    error = run_packed(fail, [1]).unpack().failures[0].exception
+    assert isinstance(error, ValueError)
+    assert bytes(error.args[0].data) == b"abc"
+
+
 def test_functions_load_once_per_process() -> None:
     offset = 3
     payload = pack_function(lambda x: x + offset)

@@ -99,6 +99,18 @@ def test_failing_items_and_odd_records(
     assert any("ValueError: inner" in (record.exc_text or "") for record in ours)
 
 
+def test_records_with_large_buffers(caplog: pytest.LogCaptureFixture) -> None:
+    numpy = pytest.importorskip("numpy")
+
+    def measured(x: int) -> int:
+        log.warning("item %d", x, extra={"array": numpy.full(5000, x)})
+        return x
+
+    amorsize.map(measured, range(8), backend="multiprocessing", workers=2, chunk_size=2)
+    ours = [record for record in caplog.records if record.name == log.name]
+    assert sorted(record.__dict__["array"][-1] for record in ours) == list(range(8))
+
+
 def threaded(x: int) -> int:
     thread = threading.Thread(target=print, args=("from a thread", x))
     thread.start()
