@@ -18,7 +18,7 @@ from amorsize.interrupts import shielded
 from amorsize.policy import Policy
 from amorsize.recovery import Recovery
 from amorsize.report import RunReport
-from amorsize.worker import Outcome
+from amorsize.worker import Outcome, rebuilt
 
 Failed = tuple[int, Exception, Any]
 """Position, exception and item."""
@@ -94,12 +94,7 @@ class Elsewhere:
         future = self._session.submit(chunk)
         while not future.done():
             self._session.wait({future}, None)
-        arrived = future.result()
-        try:
-            outcome: Outcome = arrived.unpack()
-        except Exception as error:  # whatever a user's class does when it is rebuilt
-            raise ResultNotLoaded(f"{type(error).__name__}: {error}") from error
-        return outcome
+        return rebuilt(future.result())
 
     def close(self) -> None:
         """End the worker."""

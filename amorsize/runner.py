@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from amorsize.backend import Backend, Chunk, OpenRequest, PackedOutcome, Session
+from amorsize.backend import Backend, Chunk, OpenRequest, Session
 from amorsize.errors import (
     AmorsizeError,
     BackendUnavailable,
@@ -25,7 +25,7 @@ from amorsize.recovery import Recovery, most_deaths
 from amorsize.report import RunReport
 from amorsize.voices import replay
 from amorsize.window import PATIENCE_S, Window
-from amorsize.worker import Outcome
+from amorsize.worker import Outcome, rebuilt
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -203,7 +203,7 @@ class Run:
         begin = time.perf_counter()
         flown_s = begin - self._submitted.pop(chunk.number, begin)
         try:
-            outcome = self._outcome(future)
+            outcome = rebuilt(future.result())
         except WorkerLost as lost:
             self._lost(chunk, lost, flown_s, session)
         except UnpicklableItem as error:
@@ -222,14 +222,6 @@ class Run:
             values = self._judged(chunk, outcome) if outcome.failures else outcome.values
             self._ready.extend(_pieces(chunk, values))
         self.report.driver_s += time.perf_counter() - begin
-
-    @staticmethod
-    def _outcome(future: Future[Any]) -> Outcome:
-        arrived: Outcome | PackedOutcome = future.result()
-        try:
-            return arrived.unpack()
-        except Exception as error:  # whatever a user's class does when it is rebuilt
-            raise ResultNotLoaded(f"{type(error).__name__}: {error}") from error
 
     def _observe(self, chunk: Chunk, outcome: Outcome) -> None:
         """Compare what a chunk took with what was expected of it: re-chunk what remains, and

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from amorsize.errors import RemoteTraceback, UnpicklableResult, shorten
+from amorsize.errors import RemoteTraceback, ResultNotLoaded, UnpicklableResult, shorten
 from amorsize.guard import rest
 from amorsize.packing import FunctionPayload, Packed, dumps, pack
 from amorsize.voices import ears_for
@@ -101,6 +101,18 @@ class PackedOutcome:
         if voices:  # reports keep the times
             times = times._replace(voices=b"")
         return Outcome(values, failures, times, self.values.nbytes, voices)
+
+
+def rebuilt(arrived: Outcome | PackedOutcome) -> Outcome:
+    """What a chunk's future held, unpacked.
+
+    Raises:
+        ResultNotLoaded: if a result or an error cannot be rebuilt here.
+    """
+    try:
+        return arrived.unpack()
+    except Exception as error:  # whatever a user's class does
+        raise ResultNotLoaded(f"{type(error).__name__}: {error}") from error
 
 
 def run_items(
