@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import math
+import threading
+import time
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
@@ -18,15 +22,17 @@ from amorsize.worker import Outcome, run_chunk
 class ExecutorBackend(Backend):
     """Any ``concurrent.futures.Executor`` as a backend.
 
-    Subclasses give ``name``, ``traits`` and ``executor``; costs are measured for free.
+    Subclasses give ``name``, ``traits`` and ``executor``; costs are measured for free. An
+    executor that breaks (``BrokenExecutor``) because a worker died is replaced by another one.
     """
 
-    traits = Traits()
+    traits = Traits(survives_worker_death=True)
 
     @abstractmethod
     def executor(self, workers: int) -> AbstractContextManager[Executor]:
         """A context manager that yields an executor with ``workers`` workers; leaving it shuts
-        the executor down (an executor itself is such a context manager).
+        the executor down (an executor itself is such a context manager). Called again when the
+        executor has broken.
         """
 
     def availability(self) -> Availability:
@@ -35,7 +41,11 @@ class ExecutorBackend(Backend):
 
     def open(self, request: OpenRequest) -> Session:
         """Enter the executor's context."""
-        return ExecutorSession(self.name, self.traits, request, self.executor(request.workers))
+
+        def another() -> AbstractContextManager[Executor]:
+            return self.executor(request.workers)
+
+        return ExecutorSession(self.name, self.traits, request, another(), another=another)
 
 
 class ExecutorSession(Session):
@@ -47,6 +57,11 @@ class ExecutorSession(Session):
         request: what to run.
         context: yields the executor, and shuts it down when it is left.
         owned: whether the workers are the session's own, to be held to their share of the cores.
+        another: makes an executor in place of a broken one; ``None`` if it cannot be replaced.
+
+    An executor that breaks fails all its chunks, not only the one whose worker died. Those
+    suspects run one at a time on the next executor, and new chunks wait until they are through:
+    so only a chunk that was alone is ever ``WorkerLost``.
     """
 
     def __init__(
@@ -57,12 +72,18 @@ class ExecutorSession(Session):
         context: AbstractContextManager[Executor],
         *,
         owned: bool = True,
+        another: Callable[[], AbstractContextManager[Executor]] | None = None,
     ) -> None:
         self._name, self._traits, self._request = name, traits, request
         self._cores = request.cores_per_worker if owned else None
+        self._another = another
         self.workers = request.workers
-        self._cancelled = False
+        self._cancelled = self._broken = False
         self._futures: set[Future[Any]] = set()
+        self._suspects: deque[_Held] = deque()
+        self._waiting: deque[_Held] = deque()
+        self._lock = threading.Lock()
+        self._attention: Future[None] = Future()
         payload = None if traits.shares_memory else request.payload
         with ExitStack() as stack:
             if payload is not None:
@@ -77,16 +98,22 @@ class ExecutorSession(Session):
     def submit(self, chunk: Chunk) -> Future[Any]:
         """Submit to the executor; its broken-pool errors become ``WorkerLost``."""
         outer: Future[Any] = Future()
+        outer.set_running_or_notify_cancel()
+        if self._broken or self._suspects:
+            self._waiting.append((outer, chunk))
+        else:
+            self._send(outer, chunk)
+        return outer
+
+    def _send(self, outer: Future[Any], chunk: Chunk) -> None:
         try:
             inner = self._submit(chunk)
         except Exception as error:
             if not self.is_loss(error):
                 raise
-            outer.set_exception(WorkerLost(str(error) or type(error).__name__))
-            return outer
-        outer.set_running_or_notify_cancel()
-        self._follow(inner, outer, chunk)
-        return outer
+            self._lost(outer, chunk, error)
+        else:
+            self._follow(inner, outer, chunk)
 
     def _submit(self, chunk: Chunk) -> Future[Any]:
         if self._traits.shares_memory:
@@ -110,18 +137,112 @@ class ExecutorSession(Session):
         inner.add_done_callback(lambda done: self._finish(done, outer, chunk))
 
     def _finish(self, inner: Future[Any], outer: Future[Any], chunk: Chunk) -> None:
-        self._futures.discard(inner)
+        """Called by the executor's thread."""
+        error = None if inner.cancelled() else inner.exception()
+        if error is not None and self.is_loss(error):
+            self._lost(outer, chunk, error, inner)
+            return
         if inner.cancelled():
             outer.set_exception(WorkerLost("the executor cancelled the chunk"))
-            return
-        error = inner.exception()
-        if error is not None:
-            lost = self.is_loss(error)
-            outer.set_exception(WorkerLost(str(error) or type(error).__name__) if lost else error)
+        elif error is not None:
+            outer.set_exception(error)
         elif inner.result() is None:  # a worker of another host, without the function
             self._send_again(outer, chunk)
         else:
             outer.set_result(inner.result())
+        with self._lock:
+            self._futures.discard(inner)
+        self._call_if_idle()
+
+    def _lost(
+        self,
+        outer: Future[Any],
+        chunk: Chunk,
+        error: BaseException,
+        inner: Future[Any] | None = None,
+    ) -> None:
+        """The executor is broken: a chunk that was alone in it did that, or is a suspect."""
+        with self._lock:
+            alone = not self._broken and self._futures <= {inner}
+            self._broken = True
+            suspect = not (alone or self._cancelled)
+            if suspect:
+                self._suspects.append((outer, chunk))
+        if not suspect:
+            outer.set_exception(WorkerLost(str(error) or type(error).__name__))
+        with self._lock:
+            self._futures.discard(inner)
+        self._call_if_idle()
+
+    # -- after a broken executor: all of this in the run's own thread -------------------------
+
+    def _call_if_idle(self) -> None:
+        """Wake the run's thread if chunks are held and nothing is in flight."""
+        with self._lock:
+            idle = (self._suspects or self._waiting) and not self._futures
+            if idle and not self._attention.done():
+                self._attention.set_result(None)
+
+    def wait(self, futures: Collection[Future[Any]], timeout_s: float | None) -> set[Future[Any]]:
+        """Block until a chunk ends or the time is over; restarts a broken executor meanwhile."""
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            self._call_if_idle()
+            left = None if timeout_s is None else max(0.0, deadline - time.monotonic())
+            done = super().wait({*futures, self._attention}, left)
+            if self._attention in done:
+                done.discard(self._attention)
+                self._attention = Future()
+                self._go_on()
+            if done or time.monotonic() >= deadline:
+                return done
+
+    def _go_on(self) -> None:
+        """Send the next suspect alone; when all are through, what waited for that."""
+        if self._broken:
+            try:
+                self._replace()
+            except BackendUnavailable as error:
+                self._fail_all(error)
+                return
+            except Exception as error:  # an engine may fail in any way
+                reason = f"a worker died, and it did not start again: {error}"
+                self._fail_all(BackendUnavailable(self._name, reason))
+                return
+            self._broken = False
+        if self._suspects:
+            self._send_held(self._suspects)
+            return
+        while self._waiting and not self._broken:
+            self._send_held(self._waiting)
+
+    def _replace(self) -> None:
+        broken = self._executor
+        if self._another is not None:
+            self._executor = self._stack.enter_context(self._another())
+        if self._executor is broken:
+            spans = sorted(span for _, chunk in self._suspects for span in chunk.spans)
+            what = ", ".join(f"{start} to {stop - 1}" for start, stop in spans[:5])
+            raise BackendUnavailable(
+                self._name,
+                "a worker died, and the executor is broken with it"
+                + (f"; it was one of the items {what}" if what else ""),
+                "make a new executor; a name such as 'multiprocessing' survives that",
+            )
+
+    def _send_held(self, held: deque[_Held]) -> None:
+        outer, chunk = held.popleft()
+        try:
+            self._send(outer, chunk)
+        except Exception as error:  # an item that cannot be pickled, say
+            outer.set_exception(error)
+
+    def _fail_all(self, error: Exception) -> None:
+        held = [*self._suspects, *self._waiting]
+        self._suspects.clear()
+        self._waiting.clear()
+        for outer, _ in held:
+            outer.set_exception(error)
 
     def _send_again(self, outer: Future[Any], chunk: Chunk) -> None:
         self._shipment.missed()
@@ -143,4 +264,9 @@ class ExecutorSession(Session):
             for future in tuple(self._futures):
                 future.cancel()
         concurrent.futures.wait(tuple(self._futures))
+        self._fail_all(WorkerLost("the session was closed"))
         self._stack.close()
+
+
+_Held = tuple[Future[Any], Chunk]
+"""A chunk that is not with the executor now, and the future that its submitter has."""

@@ -23,7 +23,6 @@ from amorsize.backend import (
     Session,
     Shipment,
     Traits,
-    WorkerLost,
     run_chunk,
     run_shipped,
 )
@@ -211,11 +210,14 @@ class PoolSession(RelaySession):
         self.settle(future, error=error)
         self._hand_out()
 
-    def vanished(self) -> Any:
+    def vanished(self) -> BackendUnavailable | None:
         """Whether a worker died that had no reason to."""
         codes = [worker.exitcode for worker in self._watched]
         code = next((code for code in codes if code), None)
-        return None if code is None else WorkerLost(f"a worker of the pool exited with code {code}")
+        if code is None:
+            return None
+        reason = f"a worker of the pool exited with code {code}, and its chunk is lost"
+        return BackendUnavailable(self._name, reason, "make a new pool")
 
     def close(self, *, cancel: bool) -> None:
         """Drop what the pool has not got yet, and wait for what it has."""

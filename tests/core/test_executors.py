@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import tempfile
+import threading
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -105,3 +107,47 @@ def test_small_functions_make_no_file() -> None:
     outcome = run_shipped(shipment.function, None, [-1], 0, True)
     assert outcome is not None
     assert outcome.unpack().values == [1]
+
+
+def deadly(item: int) -> int:
+    if item in (60, 61) and multiprocessing.parent_process() is not None:
+        os._exit(3)
+    return item
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7])
+def test_a_broken_executor_is_replaced_and_only_the_guilty_are_blamed(chunk_size: int) -> None:
+    plan = amorsize.plan(
+        deadly,
+        iter(range(100)),
+        backend=Pool(),
+        workers=2,
+        chunk_size=chunk_size,
+        on_error="return",
+    )
+    results = plan.run()
+    assert [value for value in results if isinstance(value, int)] == [
+        item for item in range(100) if item not in (60, 61)
+    ]
+    for index in (60, 61):
+        assert isinstance(results[index].exception, amorsize.WorkerDied)
+        assert results[index].index == index
+
+
+def test_an_item_that_cannot_travel_is_named_also_while_suspects_run() -> None:
+    data: list[Any] = list(range(100))
+    data[61], data[62] = threading.Lock(), threading.Lock()
+    plan = amorsize.plan(
+        deadly, iter(data), backend=Pool(), workers=2, chunk_size=1, on_error="skip"
+    )
+    results = plan.run()
+    assert results == [item for item in range(100) if item not in (60, 61, 62)]
+    assert plan.report is not None
+    assert {failed.index for failed in plan.report.failures} == {60, 61, 62}
+
+
+def test_the_users_own_executor_is_not_replaced_and_nobody_is_blamed_wrongly() -> None:
+    with ProcessPoolExecutor(2) as executor:
+        plan = amorsize.plan(deadly, iter(range(100)), backend=executor, workers=2, chunk_size=1)
+        with pytest.raises(amorsize.BackendUnavailable, match=r"items .*60 to 60.* new executor"):
+            plan.run()
