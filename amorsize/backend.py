@@ -279,6 +279,12 @@ class Backend(ABC):
         """
         return process_pool_fallback()
 
+    def no_cheaper_than(self) -> Backend | None:
+        """Another configuration of this engine that cannot take longer to start: measured costs
+        that say otherwise are not believed. ``None``, the default, if there is none.
+        """
+        return None
+
     def arguments(self, plan: Plan) -> Any:
         """The plan's numbers in the engine's own words: a frozen dataclass that unpacks with
         ``**``.

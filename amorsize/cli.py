@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 
 import click
 
+from amorsize.calibrate_command import calibrate_command
 from amorsize.errors import AmorsizeError
+from amorsize.tables import print_table
 from amorsize.testing.command import check_backend_command
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -120,7 +122,7 @@ def backends_command(as_json: bool) -> None:
         remark = f"{row['reason']}. {row['remedy']}" if row["remedy"] else str(row["reason"])
         flags = ("yes" if row[key] else "no" for key in ("usable", "running"))
         table.append((str(row["name"]), str(row["plugin"]), *flags, remark))
-    _print_table(table)
+    print_table(table)
     for name, error in errors.items():
         click.echo(f"plugin {name} could not be loaded: {error}")
 
@@ -141,49 +143,13 @@ def probe_command(as_json: bool) -> None:
         table.append(
             (fact.name, f"{value} {fact.unit}".strip(), fact.source, "*" if fact.binds else "")
         )
-    _print_table(table)
+    print_table(table)
     memory = "unknown" if found.memory_bytes is None else f"{found.memory_bytes / 1e6:.0f} MB"
     click.echo(f"usable: {found.cores:g} cores, {found.workers} workers, {memory} of memory")
 
 
-@main.command("calibrate")
-@click.option("--backend", "names", multiple=True, help="Backend to measure; repeatable.")
-@click.option("--refresh", is_flag=True, help="Measure anew what is stored already.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def calibrate_command(names: Sequence[str], refresh: bool, as_json: bool) -> None:
-    """Measure what backends cost, ahead of time. Dask and Ray are measured only if named."""
-    from amorsize import cost_store, pricing
-    from amorsize.calibrate import CalibrationFailed
-    from amorsize.plugins import registry
-    from amorsize.probes import limits
-
-    found: dict[str, Any] = {}
-    with _Errors():
-        backends = [registry().resolve(name) for name in names] or [
-            b for b in registry().usable() if not (b.traits.remote or b.traits.inline)
-        ]
-        for backend in backends:
-            workers = backend.capacity(limits()).workers
-            stored = None if refresh else cost_store.load(backend, workers)
-            try:
-                costs = stored or pricing.measure(backend, workers=workers)
-            except CalibrationFailed as error:
-                raise click.ClickException(
-                    f"{backend.name} could not be measured: {error}"
-                ) from error
-            found[backend.name] = costs.to_dict()
-    if as_json:
-        click.echo(json.dumps(found))
-        return
-    table = [("backend", "cost", "seconds", "origin", "spread")]
-    for name, figures in found.items():
-        for cost, figure in figures.items():
-            spread = f"{figure.get('spread', 0.0):.0%}"
-            table.append((name, cost, f"{figure['value']:.3g}", figure["origin"], spread))
-    _print_table(table)
-
-
 main.add_command(check_backend_command)
+main.add_command(calibrate_command)
 
 
 class _Errors:
@@ -292,10 +258,3 @@ def _write(path: str, results: Sequence[Any]) -> None:
     with click.open_file(path, "w", encoding="utf-8") as file:
         for result in results:
             file.write(json.dumps(result, default=repr) + "\n")
-
-
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -12,17 +13,30 @@ construction (a thread ships no bytes); ``fallback`` a documented default, used 
 was measured."""
 
 
+class Check(NamedTuple):
+    """One question a measured figure had to answer."""
+
+    name: str
+    """``plausible``, ``signal``, ``consistent`` or ``explained`` (docs/costs.md)."""
+    passed: bool
+    """Whether it holds. A figure that fails is replaced by its fallback."""
+    detail: str = ""
+    """What was found."""
+
+
 class Figure(NamedTuple):
     """One number and its provenance."""
 
     value: float
-    """Seconds, or seconds per byte; see the field that holds it."""
+    """Seconds, seconds per byte, or a count; see the field that holds it."""
     origin: Origin
     """Where the number comes from."""
     spread: float = 0.0
     """Relative spread (median absolute deviation over median) of the repeats; 0 if unknown."""
     note: str = ""
     """A remark for the reader: a failed check, the reason for a fallback."""
+    checks: tuple[Check, ...] = ()
+    """The checks that were made when it was measured, with their outcome."""
 
     def to_dict(self) -> dict[str, Any]:
         """The figure as plain data."""
@@ -31,6 +45,8 @@ class Figure(NamedTuple):
             data["spread"] = self.spread
         if self.note:
             data["note"] = self.note
+        if self.checks:
+            data["checks"] = [check._asdict() for check in self.checks]
         return data
 
 
@@ -60,20 +76,79 @@ class BackendCosts(NamedTuple):
     slot_s: Figure
     """Least seconds between two chunks on one worker, whatever they hold."""
     byte_in_s: Figure
-    """Seconds per byte of packed input, on the way to a worker."""
+    """Seconds per byte of packed input, on the way to a worker, in messages around 1 MB."""
     byte_out_s: Figure
-    """Seconds per byte of packed results, on the way back."""
+    """Seconds per byte of packed results, on the way back, in messages around 1 MB."""
     slowdown: Figure
     """Factor (>= 1) by which user code runs slower in one of its workers than alone."""
+    startup_first_s: Figure | None = None
+    """Seconds that the first start of a process takes beyond later ones: imports, servers."""
+    attach_s: Figure | None = None
+    """Seconds to open and close a session on an engine that is up."""
+    item_s: Figure | None = None
+    """Seconds per item within a chunk, beyond the function's own."""
+    function_byte_s: Figure | None = None
+    """Seconds per byte of the pickled function, for each worker; ``None``: as ``byte_in_s``."""
+    slots: Figure | None = None
+    """Chunks that ran at once when two workers were asked for."""
+    in_flight: Figure | None = None
+    """Chunks for each worker that must be on their way for it never to wait (Little's law)."""
+    byte_in_1k_s: Figure | None = None
+    """Seconds per byte of input in messages around 1 kB."""
+    byte_in_50m_s: Figure | None = None
+    """Seconds per byte of input in messages around 50 MB."""
+    buffer_in_s: Figure | None = None
+    """Seconds per byte of input that is pickled out of band (numpy), around 1 MB."""
+    buffer_in_50m_s: Figure | None = None
+    """The same around 50 MB."""
+    byte_out_1k_s: Figure | None = None
+    """Seconds per byte of results in messages around 1 kB."""
+    byte_out_50m_s: Figure | None = None
+    """Seconds per byte of results in messages around 50 MB."""
+    buffer_out_s: Figure | None = None
+    """Seconds per byte of results that are pickled out of band (numpy), around 1 MB."""
+    buffer_out_50m_s: Figure | None = None
+    """The same around 50 MB."""
 
     def figures(self) -> dict[str, Figure]:
-        """All figures by name."""
-        return self._asdict()
+        """All figures by name that are known."""
+        return {name: figure for name, figure in self._asdict().items() if figure is not None}
 
     def running(self) -> BackendCosts:
-        """The same costs with the engine already up: nothing to start, nothing to stop."""
+        """The same costs with the engine already up: nothing to start, nothing to stop, but
+        sessions to open and close.
+        """
         up = declared(0.0, "already running")
-        return self._replace(startup_s=up, startup_worker_s=up, shutdown_s=up)
+        return self._replace(startup_s=up, startup_worker_s=up, startup_first_s=None, shutdown_s=up)
+
+    def stopped(self, *, first: bool) -> BackendCosts:
+        """The same costs with the engine to be started, for the ``first`` time in this process or
+        not: opening is part of starting.
+        """
+        extra = self.startup_first_s if first else None
+        return self._replace(attach_s=None, startup_first_s=extra)
+
+    def starting_s(self, workers: int) -> float:
+        """Seconds to start an engine with that many workers."""
+        first = self.startup_first_s.value if self.startup_first_s else 0.0
+        return first + self.startup_s.value + workers * self.startup_worker_s.value
+
+    def into(self, nbytes: float, buffers: float = 0.0) -> float:
+        """Seconds that a message of ``nbytes`` takes to a worker, ``buffers`` bytes of it out of
+        band.
+        """
+        classes = (self.byte_in_1k_s, self.byte_in_s, self.byte_in_50m_s)
+        return _transfer_s(nbytes, buffers, classes, (self.buffer_in_s, self.buffer_in_50m_s))
+
+    def out_of(self, nbytes: float, buffers: float = 0.0) -> float:
+        """Seconds that a message of ``nbytes`` takes back, ``buffers`` bytes of it out of band."""
+        classes = (self.byte_out_1k_s, self.byte_out_s, self.byte_out_50m_s)
+        return _transfer_s(nbytes, buffers, classes, (self.buffer_out_s, self.buffer_out_50m_s))
+
+    def function_s(self, nbytes: float, workers: int) -> float:
+        """Seconds to make a function of ``nbytes`` known to all workers."""
+        each = self.function_byte_s
+        return workers * (self.into(nbytes) if each is None else nbytes * each.value)
 
     def with_origin(self, origin: Origin) -> BackendCosts:
         """The same values under another origin, except what is declared or a fallback."""
@@ -95,7 +170,40 @@ class BackendCosts(NamedTuple):
         Raises:
             ValueError: if a figure is missing, not a finite number >= 0, or of no known origin.
         """
-        return cls(**{name: _figure(name, data) for name in cls._fields})
+        wanted = [name for name in cls._fields if name in data or name not in cls._field_defaults]
+        return cls(**{name: _figure(name, data) for name in wanted})
+
+
+SMALL_BYTES, MEDIUM_BYTES, LARGE_BYTES = 1_000, 1_000_000, 50_000_000
+"""Sizes of messages that are measured. Between them seconds per byte follow the logarithm."""
+
+
+def _transfer_s(
+    nbytes: float,
+    buffers: float,
+    classes: tuple[Figure | None, ...],
+    out_of_band: tuple[Figure | None, ...],
+) -> float:
+    in_band = _between(nbytes, (SMALL_BYTES, MEDIUM_BYTES, LARGE_BYTES), classes)
+    if not buffers or out_of_band[0] is None:
+        return nbytes * in_band
+    return (nbytes - buffers) * in_band + buffers * _between(
+        nbytes, (MEDIUM_BYTES, LARGE_BYTES), out_of_band
+    )
+
+
+def _between(nbytes: float, sizes: tuple[int, ...], figures: tuple[Figure | None, ...]) -> float:
+    """Seconds per byte at a size: between the next two known ones, or the nearest one's."""
+    known = [(s, f.value) for s, f in zip(sizes, figures, strict=True) if f is not None]
+    below, rate = known[0]
+    for size, value in known:
+        if nbytes <= size:
+            if nbytes <= below or size == below:
+                return value
+            share = math.log(nbytes / below) / math.log(size / below)
+            return rate + share * (value - rate)
+        below, rate = size, value
+    return rate
 
 
 def _figure(name: str, data: Mapping[str, Any]) -> Figure:
@@ -103,6 +211,10 @@ def _figure(name: str, data: Mapping[str, Any]) -> Figure:
         raw = data[name]
         value, origin = float(raw["value"]), raw["origin"]
         spread, note = float(raw.get("spread", 0.0)), str(raw.get("note", ""))
+        checks = tuple(
+            Check(str(check["name"]), bool(check["passed"]), str(check.get("detail", "")))
+            for check in raw.get("checks", ())
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no valid figure {name!r}") from error
     if not 0.0 <= value < 1e6 or origin not in (
@@ -113,4 +225,4 @@ def _figure(name: str, data: Mapping[str, Any]) -> Figure:
         "fallback",
     ):
         raise ValueError(f"figure {name!r} is out of range: {raw}")
-    return Figure(value, origin, spread, note)
+    return Figure(value, origin, spread, note, checks)

@@ -150,17 +150,19 @@ class Execution:
     def learn(self) -> None:
         """Let later plans of this process know what starting the backend really took."""
         report = self.report
-        if self._backend is None or self._is_inline() or self._was_running:
-            return
-        if not report.startup_s or report.moves:
+        if self._backend is None or report.first_answer_s is None:
             return
         from amorsize import pricing
 
+        first = pricing.started(self._backend)
+        if self._is_inline() or self._was_running or report.moves or report.lost_workers:
+            return
         pricing.observe(
             self._backend,
             workers=report.workers,
-            startup_s=report.startup_s,
+            first_answer_s=report.first_answer_s,
             shutdown_s=report.shutdown_s,
+            first=first,
         )
 
     # -- stretches ---------------------------------------------------------------------------
@@ -315,4 +317,4 @@ class Execution:
 
 def _starting_s(offer: Offer, workers: int) -> float:
     costs = offer.costs
-    return costs.startup_s.value + costs.shutdown_s.value + workers * costs.startup_worker_s.value
+    return costs.starting_s(workers) + costs.shutdown_s.value

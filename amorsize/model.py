@@ -1,7 +1,8 @@
 """The cost model: predicted makespan of one configuration. Pure functions of measured facts.
 
-    T = start-up + latency + max(driver, processors, GIL, workers) + shut-down
+    T = start-up + attaching + latency + max(driver, processors, GIL, workers) + shut-down
 
+attaching   opening and closing a session on an engine that is up
 driver      what the caller does one after the other: dispatch, (un)pickling, bytes
 processors  all CPU seconds, the caller's included, over the cores
 GIL         for threads, the time in which only one of them can run
@@ -22,7 +23,8 @@ from amorsize.costs import BackendCosts
 from amorsize.profile import Profile
 from amorsize.schedule import Schedule, Shape
 
-STARTUP, WARMUP, COMPUTE = "start-up", "warm-up", "compute"
+STARTUP, ATTACHING = "start-up", "attaching"
+WARMUP, COMPUTE = "warm-up", "compute"
 CORES, GIL, DRIVER = "waiting for cores", "waiting for the GIL", "dispatch and transfer"
 IMBALANCE, LATENCY, SHUTDOWN = "uneven end", "latency", "shut-down"
 
@@ -76,7 +78,8 @@ def predict(profile: Profile, configuration: Configuration, items: int) -> Predi
     lanes = max(1, min(configuration.workers, shape.chunks))
     costs = configuration.costs
     terms = [
-        Term(STARTUP, costs.startup_s.value + costs.startup_worker_s.value * configuration.workers),
+        Term(STARTUP, costs.starting_s(configuration.workers)),
+        Term(ATTACHING, costs.attach_s.value if costs.attach_s else 0.0),
         Term(WARMUP, _warmup_s(profile, configuration)),
     ]
     compute = items * _lane_item_s(profile, configuration) / lanes
@@ -114,12 +117,18 @@ def _lane_item_s(profile: Profile, configuration: Configuration) -> float:
         share = max(1.0, configuration.cores // configuration.workers)
         if profile.inner_cores > 1.0:
             busy = max(busy, profile.item_cpu_s / share)
-    busy *= configuration.costs.slowdown.value
+    busy = busy * configuration.costs.slowdown.value + _extra_item_s(configuration)
     if not traits.shares_memory:
         busy += profile.outputs.dump_s
         if not traits.inherits_memory:
             busy += profile.inputs.load_s
     return busy
+
+
+def _extra_item_s(configuration: Configuration) -> float:
+    """Seconds an item takes in a chunk beyond the function's own."""
+    extra = configuration.costs.item_s
+    return 0.0 if extra is None else extra.value
 
 
 def _warmup_s(profile: Profile, configuration: Configuration) -> float:
@@ -156,7 +165,8 @@ def _workers_s(
 def _processors_s(
     profile: Profile, configuration: Configuration, shape: Shape, items: int
 ) -> float:
-    cpu = items * profile.item_cpu_s * configuration.costs.slowdown.value
+    each = profile.item_cpu_s * configuration.costs.slowdown.value + _extra_item_s(configuration)
+    cpu = items * each
     driver = 0.0 if configuration.traits.remote else _driver_s(profile, configuration, shape, items)
     return (cpu + driver) / configuration.cores
 
@@ -164,22 +174,23 @@ def _processors_s(
 def _gil_s(profile: Profile, configuration: Configuration, shape: Shape, items: int) -> float:
     if not configuration.traits.shares_gil:
         return 0.0
-    held = profile.gil_share * items * profile.item_s
+    held = items * (profile.gil_share * profile.item_s + _extra_item_s(configuration))
     return held + shape.chunks * configuration.costs.dispatch_s.value
 
 
 def _driver_s(profile: Profile, configuration: Configuration, shape: Shape, items: int) -> float:
     costs, traits = configuration.costs, configuration.traits
     seconds = shape.chunks * costs.dispatch_s.value
-    if traits.shares_memory:
+    if traits.shares_memory or not shape.chunks:
         return seconds
-    out = profile.outputs
-    seconds += items * (out.nbytes * costs.byte_out_s.value + out.load_s)
+    out, share = profile.outputs, items / shape.chunks
+    seconds += items * out.load_s
+    seconds += shape.chunks * costs.out_of(share * out.nbytes, share * out.buffer_bytes)
     if not traits.inherits_memory:
         into = profile.inputs
-        seconds += items * (into.nbytes * costs.byte_in_s.value + into.dump_s)
-        shipped = (profile.function_bytes or 0) * configuration.workers
-        seconds += shipped * costs.byte_in_s.value
+        seconds += items * into.dump_s
+        seconds += shape.chunks * costs.into(share * into.nbytes, share * into.buffer_bytes)
+        seconds += costs.function_s(profile.function_bytes or 0, configuration.workers)
     return seconds
 
 

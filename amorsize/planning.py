@@ -219,7 +219,12 @@ class Planning:
         assert self.limits is not None
         capacity = backend.capacity(self.limits)
         traits = backend.traits
-        costs = pricing.price(backend, workers=capacity.workers, worth_s=self.profile.serial_s)
+        costs = pricing.price(
+            backend,
+            workers=capacity.workers,
+            worth_s=self.profile.serial_s,
+            message_bytes=max(self.profile.inputs.nbytes, self.profile.outputs.nbytes),
+        )
         cold = traits.remote and not backend.availability().running
         busy = self.limits.load.foreign_cores if cold or not traits.remote else 0.0
         return Offer(backend.name, traits, capacity, costs, busy, cold)

@@ -8,65 +8,130 @@ import threading
 
 from amorsize import cost_store
 from amorsize.backend import Backend
-from amorsize.calibrate import CalibrationFailed, calibrate
+from amorsize.cost_store import Stored
 from amorsize.costs import BackendCosts, Figure
 
 CALIBRATION_SHARE = 0.05
 """Largest part of the predicted serial time that may go into measuring one backend."""
-_CHUNKS_SENT = 220
-_BYTES_SENT = 8e6
+LARGE_MESSAGE_BYTES = 8_000_000
+"""Items or results from this size on have the costs of large messages measured, too."""
+CONTRADICTED = 3.0
+"""Factor beyond which what a run saw contradicts what was measured."""
+_ABOVE_NOISE_S = 0.005
+_CHUNKS_SENT = 1500
+_BYTES_SENT = 20e6
 
+_Key = tuple[str, str, int]
 _lock = threading.Lock()
-_known: dict[tuple[str, str, int], BackendCosts] = {}
+_known: dict[_Key, Stored] = {}
+_started: set[tuple[str, str]] = set()
+"""Engines that this process has started before: their modules are imported, their servers up."""
 
 
-def price(backend: Backend, *, workers: int, worth_s: float | None) -> BackendCosts:
+def price(
+    backend: Backend, *, workers: int, worth_s: float | None, message_bytes: float = 0.0
+) -> BackendCosts:
     """The backend's costs, measured now only if that takes a small part of ``worth_s``, the
     predicted seconds of the plain loop (``None``: unknown, nothing is measured). An engine
     that is not up is never started for its price unless it is local and cheap.
+
+    ``message_bytes`` is the size of the largest single item or result: the costs of large
+    messages are measured for those alone.
     """
-    key = (backend.name, backend.configuration(), min(2, workers))
+    key = _key(backend, workers)
     running = backend.availability().running
+    large = message_bytes >= LARGE_MESSAGE_BYTES
     with _lock:
         known = _known.get(key)
     if known is None:
         known = cost_store.load(backend, workers)
+    if known is None or (large and _lacks_large(known.costs)):
+        measured = _measure_if_worth(backend, workers, worth_s, running=running, full=large)
+        known = measured or known
     if known is None:
-        known = _measure_if_worth(backend, workers, worth_s, running=running)
-        if known is None:
-            return _as_it_is(backend.fallback_costs(), running=running)
+        return _as_it_is(backend, backend.fallback_costs(), running=running)
     with _lock:
         _known[key] = known
-    return _as_it_is(known, running=running)
+    costs = known.costs or _failed(backend.fallback_costs(), known.failure)
+    return _as_it_is(backend, costs, running=running)
 
 
-def measure(backend: Backend, *, workers: int) -> BackendCosts:
-    """Measure now, whatever it takes, and keep the result.
+def measure(
+    backend: Backend, *, workers: int, full: bool = False, refresh: bool = True
+) -> BackendCosts:
+    """Measure now, whatever it takes, and keep the result; without ``refresh``, take what another
+    process has measured meanwhile.
 
     Raises:
-        CalibrationFailed: if the backend cannot be measured.
+        CalibrationFailed: if the backend cannot be measured; that is kept, too.
     """
-    costs = calibrate(backend, workers=workers)
-    with _lock:
-        _known[(backend.name, backend.configuration(), min(2, workers))] = costs
-    cost_store.save(backend, workers, costs)
+    from amorsize.calibration import CalibrationFailed, calibrate
+
+    with cost_store.measuring(backend, workers) as mine:
+        if not refresh and (stored := cost_store.load(backend, workers)) is not None:
+            if stored.costs is None:
+                raise CalibrationFailed(stored.failure)
+            if not (full and _lacks_large(stored.costs)):
+                return stored.costs
+        if not mine:
+            raise CalibrationFailed("another process measures it")
+        try:
+            costs = calibrate(backend, workers=workers, full=full, first=_is_first(backend))
+            started(backend)
+        except CalibrationFailed as error:
+            _keep(backend, workers, Stored(None, str(error)))
+            raise
+        costs = _compared(backend, workers, costs)
+        _keep(backend, workers, Stored(costs))
     return costs
 
 
-def observe(backend: Backend, *, workers: int, startup_s: float, shutdown_s: float) -> None:
-    """Take over what a run saw where only a fallback was known: the next plan of this process
-    starts from it.
+def observe(
+    backend: Backend, *, workers: int, first_answer_s: float, shutdown_s: float, first: bool
+) -> None:
+    """Take over what a run saw of starting the engine: instead of a fallback in later plans of
+    this process; against a measurement as evidence, which after some runs in a row has it
+    measured anew. ``first_answer_s`` are the seconds until the first worker had answered;
+    ``first`` says whether the engine had never been started before in this process.
     """
-    key = (backend.name, backend.configuration(), min(2, workers))
+    key = _key(backend, workers)
     with _lock:
-        costs = _known.get(key) or backend.fallback_costs()
-        if costs.startup_s.origin == "fallback":
-            each = costs.startup_worker_s.value
-            fixed = max(0.0, startup_s - workers * each)
-            _known[key] = costs._replace(
-                startup_s=Figure(fixed, "observed"),
-                shutdown_s=Figure(shutdown_s, "observed"),
-            )
+        known = _known.get(key)
+    costs = (known.costs if known else None) or backend.fallback_costs()
+    costs = costs.stopped(first=first)
+    each, latency = costs.startup_worker_s.value, costs.latency_s.value
+    if costs.startup_s.origin in ("fallback", "observed"):
+        seen = costs._replace(
+            startup_s=Figure(max(0.0, first_answer_s - each - latency), "observed"),
+            shutdown_s=Figure(shutdown_s, "observed"),
+        )
+        with _lock:
+            _known[key] = Stored(seen)
+        return
+    expected = costs.starting_s(1) + latency + _ABOVE_NOISE_S
+    times = (first_answer_s + _ABOVE_NOISE_S) / expected
+    again = not 1 / CONTRADICTED < times < CONTRADICTED
+    if known is None or (not again and not known.contradictions):
+        return
+    cost_store.contradict(backend, workers, again=again)
+    counted = known._replace(contradictions=known.contradictions + 1 if again else 0)
+    with _lock:
+        if counted.contradictions >= cost_store.MOST_CONTRADICTIONS:
+            _known.pop(key, None)
+        else:
+            _known[key] = counted
+
+
+def started(backend: Backend) -> bool:
+    """Note that this process has started the engine; true if it had not before."""
+    with _lock:
+        first = _is_first(backend)
+        _started.add((backend.name, backend.configuration()))
+    return first
+
+
+def _is_first(backend: Backend) -> bool:
+    return (backend.name, backend.configuration()) not in _started
 
 
 def forget() -> None:
@@ -75,28 +140,79 @@ def forget() -> None:
         _known.clear()
 
 
+def _key(backend: Backend, workers: int) -> _Key:
+    return (backend.name, backend.configuration(), min(2, workers))
+
+
+def _keep(backend: Backend, workers: int, stored: Stored) -> None:
+    with _lock:
+        _known[_key(backend, workers)] = stored
+    cost_store.save(backend, workers, stored)
+
+
+def _lacks_large(costs: BackendCosts | None) -> bool:
+    """Whether large messages are not measured yet, and differ from others."""
+    return (
+        costs is not None
+        and costs.byte_out_50m_s is None
+        and costs.byte_out_s.origin in ("measured", "cached")
+    )
+
+
 def _measure_if_worth(
-    backend: Backend, workers: int, worth_s: float | None, *, running: bool
-) -> BackendCosts | None:
+    backend: Backend, workers: int, worth_s: float | None, *, running: bool, full: bool
+) -> Stored | None:
     if worth_s is None or (backend.traits.remote and not running):
         return None
-    if _expected_s(backend, running=running) > CALIBRATION_SHARE * worth_s:
+    if _expected_s(backend, running=running, full=full) > CALIBRATION_SHARE * worth_s:
         return None
+    from amorsize.calibration import CalibrationFailed
+
     try:
-        return measure(backend, workers=workers)
+        return Stored(measure(backend, workers=workers, full=full, refresh=False))
     except CalibrationFailed as error:
-        return _failed(backend.fallback_costs(), str(error))
+        return Stored(None, str(error))
 
 
-def _expected_s(backend: Backend, *, running: bool) -> float:
-    """Seconds a measurement should take, going by the fallback costs."""
+def _expected_s(backend: Backend, *, running: bool, full: bool) -> float:
+    """Seconds a measurement should take, going by the fallback costs; repeats end with the
+    budget.
+    """
+    from amorsize.calibration.measure import STEADY_S
+
     costs = backend.fallback_costs()
+    most = STEADY_S["remote" if backend.traits.remote else "local"]
     seconds = _CHUNKS_SENT * costs.slot_s.value / 2 + 10 * costs.latency_s.value
     seconds += _BYTES_SENT / 2 * (costs.byte_in_s.value + costs.byte_out_s.value)
+    if full:
+        seconds += 6 * (costs.into(50e6) + costs.out_of(50e6))
+    seconds = min(seconds, 2 * most)
     if not running:
-        seconds += 2 * (costs.startup_s.value + costs.shutdown_s.value)
-        seconds += 3 * costs.startup_worker_s.value
+        starts = 2 * (costs.startup_s.value + costs.shutdown_s.value)
+        seconds += starts + 3 * costs.startup_worker_s.value
     return seconds
+
+
+def _compared(backend: Backend, workers: int, costs: BackendCosts) -> BackendCosts:
+    """Checked against another configuration of the engine, if that has been measured: one that
+    does more to start cannot start faster.
+    """
+    other = backend.no_cheaper_than()
+    stored = None if other is None else cost_store.load(other, workers)
+    if stored is None or stored.costs is None or costs.startup_s.origin != "measured":
+        return costs
+    from amorsize.calibration.quality import believed, not_cheaper, with_check
+
+    mine, least = (c.startup_s.value + 2 * c.startup_worker_s.value for c in (costs, stored.costs))
+    assert other is not None
+    check = not_cheaper(backend.configuration(), mine, other.configuration(), least)
+    default = backend.fallback_costs()
+    return costs._replace(
+        startup_s=believed(with_check(costs.startup_s, check), default.startup_s),
+        startup_worker_s=believed(
+            with_check(costs.startup_worker_s, check), default.startup_worker_s
+        ),
+    )
 
 
 def _failed(costs: BackendCosts, reason: str) -> BackendCosts:
@@ -109,5 +225,5 @@ def _failed(costs: BackendCosts, reason: str) -> BackendCosts:
     return costs._replace(**changed)
 
 
-def _as_it_is(costs: BackendCosts, *, running: bool) -> BackendCosts:
-    return costs.running() if running else costs
+def _as_it_is(backend: Backend, costs: BackendCosts, *, running: bool) -> BackendCosts:
+    return costs.running() if running else costs.stopped(first=_is_first(backend))

@@ -17,6 +17,8 @@ class Packing(NamedTuple):
     """Seconds to unpickle one, on the receiving side."""
     error: str = ""
     """Why it cannot be pickled; empty if it can."""
+    buffer_bytes: float = 0.0
+    """Bytes of these that are pickled out of band (arrays of numpy)."""
     measured: bool = False
     """False if nothing was measured because it could not change the decision."""
 

@@ -64,6 +64,9 @@ class RunReport:
     """Makespan in seconds, from the start of the run to all results in the caller."""
     startup_s: float = 0.0
     """Seconds until the session was open."""
+    first_answer_s: float | None = None
+    """Seconds from opening the session to its first results, without those its items took: what
+    it takes until a worker works. ``None`` until then, and in the loop."""
     shutdown_s: float = 0.0
     """Seconds to close it."""
     compute_s: float = 0.0
@@ -117,9 +120,10 @@ class RunReport:
         what a worker's lane lost to dispatch, transfer, waiting and the uneven end, shut-down.
         """
         compute = self.compute_s / max(1, self.workers)
-        rest = max(0.0, self.actual - self.startup_s - compute - self.shutdown_s)
+        starting = max(self.startup_s, self.first_answer_s or 0.0)
+        rest = max(0.0, self.actual - starting - compute - self.shutdown_s)
         actual = {
-            STARTUP: self.startup_s,
+            STARTUP: starting,
             COMPUTE: compute,
             OVERHEAD: rest,
             SHUTDOWN: self.shutdown_s,
@@ -167,6 +171,7 @@ class RunReport:
                 "predicted",
                 "actual",
                 "startup_s",
+                "first_answer_s",
                 "shutdown_s",
                 "compute_s",
                 "cpu_s",

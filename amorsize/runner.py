@@ -82,7 +82,7 @@ class Run:
         self._submitted: dict[int, float] = {}
         self._ready: list[Piece] = []
         self._cancel = False
-        self._began = self._computed_s = self._chunk_wall_s = 0.0
+        self._began = self._opened_at = self._computed_s = self._chunk_wall_s = 0.0
         self.window = Window()
 
     @property
@@ -93,7 +93,7 @@ class Run:
     def pieces(self) -> Generator[Piece, None, None]:
         """Results as they arrive, in any order. Closing the iterator cancels the run."""
         with terminating():
-            begin = time.perf_counter()
+            begin = self._opened_at = time.perf_counter()
             session = self._open()
             if session is None:
                 return
@@ -214,6 +214,8 @@ class Run:
             self._engine_failed(chunk, error)
         else:
             self._recovery.progressed()
+            if self.report.first_answer_s is None:
+                self.report.first_answer_s = begin - self._opened_at - outcome.times.wall_s
             if outcome.voices:
                 replay(outcome.voices)
             count = len(outcome.values)

@@ -41,6 +41,8 @@ WORTHLESS_S = 0.010
 """Seconds of plain loop left below which no decision is worth another sample."""
 _BLOCK_S = 0.0002
 """Seconds a timed block should take: a thousand times the cost of reading the clocks."""
+_EMPTY_BLOCKS = 4
+"""Blocks without items that tell what timing a block takes."""
 MOST_READ_AHEAD = 1000
 """Most items that are read from data of unknown length before a result can be had."""
 _PACK_BUDGET_S = 0.002
@@ -98,6 +100,17 @@ class _Recorder:
         self.spinning = 0
         """Other threads that ran before the function did: what they do is not its work."""
         self.errors: list[ItemError] = []
+        self.empty_s = 0.0
+        """Seconds that timing a block without items takes."""
+
+    def time_nothing(self) -> None:
+        """Find out what timing itself takes: the least of some, as it only ever adds."""
+        times = []
+        for _ in range(_EMPTY_BLOCKS):
+            wall = time.perf_counter()
+            self._loop(0, [])
+            times.append(time.perf_counter() - wall)
+        self.empty_s = min(times)
 
     def run(self, start: int, items: list[Any]) -> bool:
         """Time one block; ``False`` if an item raised."""
@@ -112,6 +125,7 @@ class _Recorder:
                 raise loop.error
             self.failure = (start + loop.position, loop.error)
             return False
+        wall = max(wall - self.empty_s, 1e-9)
         cpu, process = time.thread_time() - cpu, _process_cpu_s() - process
         self.blocks.append(_Block(start, loop.values, wall, max(cpu, 0.0), max(process, 0.0)))
         self.last_items = items
@@ -179,6 +193,8 @@ def sample(
     """
     worker = None if elsewhere is None else elsewhere()
     recorder = _Recorder(function, policy, worker)
+    if worker is None:
+        recorder.time_nothing()
     recorder.spinning = 0 if worker is not None else running_threads() - 1
     rss, peak = rss_bytes(), peak_rss_bytes()
     monitor = Monitor(rss_bytes)
@@ -413,7 +429,14 @@ def _timed(values: list[Any]) -> Packing:
     end = time.perf_counter()
     count = len(values)
     dump_s, load_s = packed_at - begin, end - packed_at
-    return Packing(packed.nbytes / count, dump_s / count, load_s / count, measured=True)
+    buffers = sum(memoryview(buffer).nbytes for buffer in packed.buffers)
+    return Packing(
+        packed.nbytes / count,
+        dump_s / count,
+        load_s / count,
+        buffer_bytes=buffers / count,
+        measured=True,
+    )
 
 
 def _mean(values: list[float]) -> float:

@@ -13,6 +13,7 @@ import math
 import random
 from dataclasses import dataclass
 
+from amorsize.costs import BackendCosts
 from amorsize.model import Configuration
 from amorsize.profile import Profile
 
@@ -53,12 +54,11 @@ def simulate(
     draw = random.Random(seed)
     costs, workers = configuration.costs, configuration.workers
     traits = configuration.traits
-    start_s = costs.startup_s.value
+    start_s = costs.starting_s(0) + (costs.attach_s.value if costs.attach_s else 0.0)
     each_s = costs.startup_worker_s.value
     travels = not traits.shares_memory
     sends = travels and not traits.inherits_memory
-    out_s = (profile.outputs.nbytes * costs.byte_out_s.value + profile.outputs.load_s) * travels
-    in_s = (profile.inputs.nbytes * costs.byte_in_s.value + profile.inputs.dump_s) * sends
+    extra_s = costs.item_s.value if costs.item_s else 0.0
     half_dispatch, half_trip = costs.dispatch_s.value / 2, costs.latency_s.value / 2
 
     free = [start_s + each_s * (number + 1) for number in range(workers)]
@@ -67,19 +67,29 @@ def simulate(
     arrivals: list[tuple[float, int]] = []
     busy, driver_busy, used = 0.0, 0.0, 0
     for size in configuration.schedule.sizes(items):
-        cost = half_dispatch + size * in_s
+        cost = half_dispatch + (_in_s(profile, costs, size) if sends else 0.0)
         driver, driver_busy = driver + cost, driver_busy + cost
         ready = heapq.heappop(free)
         used = min(workers, used + 1)
-        work = _chunk_s(profile, size, draw) * costs.slowdown.value
+        work = _chunk_s(profile, size, draw) * costs.slowdown.value + size * extra_s
         end = max(ready, driver + half_trip) + max(work, costs.slot_s.value)
         busy += work
         heapq.heappush(free, end)
         heapq.heappush(arrivals, (end + half_trip, size))
     for arrived, size in sorted(arrivals):
-        cost = half_dispatch + size * out_s
+        cost = half_dispatch + (_out_s(profile, costs, size) if travels else 0.0)
         driver, driver_busy = max(driver, arrived) + cost, driver_busy + cost
     return Simulation(driver + costs.shutdown_s.value, busy, driver_busy, used)
+
+
+def _in_s(profile: Profile, costs: BackendCosts, size: int) -> float:
+    items = profile.inputs
+    return size * items.dump_s + costs.into(size * items.nbytes, size * items.buffer_bytes)
+
+
+def _out_s(profile: Profile, costs: BackendCosts, size: int) -> float:
+    results = profile.outputs
+    return size * results.load_s + costs.out_of(size * results.nbytes, size * results.buffer_bytes)
 
 
 def _chunk_s(profile: Profile, size: int, draw: random.Random) -> float:

@@ -14,6 +14,7 @@ COMMANDS = {
     "overhead": "benchmarks.overhead",
     "memory": "benchmarks.memory",
     "plugins": "benchmarks.plugins",
+    "truth": "benchmarks.truth",
 }
 
 

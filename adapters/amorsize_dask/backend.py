@@ -68,12 +68,14 @@ class DaskBackend(contract.Backend):
         return Capacity(threads, float(threads), min(memory, default=0) or None)
 
     def configuration(self) -> str:
-        """Costs depend on Dask's version, and on the cluster if one is up."""
+        """Costs depend on Dask's version, and on the cluster if one is up: another address is
+        another network.
+        """
         release = contract.installed_version("distributed")
         if (client := self.client()) is None:
             return f"{release}-own"
-        threads, protocol = client.nthreads(), client.scheduler.address.partition(":")[0]
-        return f"{release}-{protocol}-{len(threads)}x{sum(threads.values())}"
+        threads, address = client.nthreads(), client.scheduler.address
+        return f"{release}-{address}-{len(threads)}x{sum(threads.values())}"
 
     def open(self, request: contract.OpenRequest) -> contract.Session:
         """Attach to the client, inside a task to that of its worker; or start a local cluster

@@ -141,6 +141,11 @@ class ProcessBackend(Backend):
             slowdown=declared(1.0),
         )
 
+    def no_cheaper_than(self) -> Backend | None:
+        """Fresh interpreters cannot start faster than forks of this one."""
+        fork = self.start_method != "fork" and "fork" in start_methods()
+        return ProcessBackend("fork") if fork else None
+
     def arguments(self, plan: Any) -> PoolArguments:
         """The numbers for ``multiprocessing.Pool`` and its ``map``."""
         from amorsize_local.arguments import PoolArguments

@@ -78,8 +78,9 @@ class RayBackend(Backend):
         release = installed_version("ray")
         if not self.session_is_up():
             return f"{release}-own"
-        cores = sys.modules["ray"].cluster_resources().get("CPU", 1.0)
-        return f"{release}-{cores:g}"
+        ray = sys.modules["ray"]
+        cores = ray.cluster_resources().get("CPU", 1.0)
+        return f"{release}-{ray.get_runtime_context().gcs_address}-{cores:g}"
 
     def open(self, request: OpenRequest) -> Session:
         """Attach to the session, or start a local one that ends with the run."""

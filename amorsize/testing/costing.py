@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from amorsize.backend import Backend, BackendCosts
-from amorsize.calibrate import calibrate
+from amorsize.calibration import calibrate
 from amorsize.testing.driving import Settings
 
 LOOSE = 20.0
@@ -31,9 +31,9 @@ class Costs(Settings):
         """Costs are measured through open and submit: finite, not negative, repeatable"""
         self._usable(backend)
         workers = self._workers(backend)
-        first = calibrate(backend.bind(self.options), workers=workers, budget_s=self.patience_s)
+        first = calibrate(backend.bind(self.options), workers=workers, limit_s=self.patience_s)
         _is_sane(first)
-        second = calibrate(backend.bind(self.options), workers=workers, budget_s=self.patience_s)
+        second = calibrate(backend.bind(self.options), workers=workers, limit_s=self.patience_s)
         for name, figure in first.figures().items():
             least = NOISE[name]
             low, high = sorted((figure.value, second.figures()[name].value))

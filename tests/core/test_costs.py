@@ -13,8 +13,8 @@ import pytest
 
 from amorsize import cost_store, pricing
 from amorsize.backend import Backend, OpenRequest, Session
-from amorsize.calibrate import CalibrationFailed, calibrate
-from amorsize.cost_store import CostStoreWarning
+from amorsize.calibration import CalibrationFailed, calibrate
+from amorsize.cost_store import CostStoreWarning, Stored
 from amorsize.costs import BackendCosts
 from amorsize_local.processes import ProcessBackend
 from amorsize_local.threads import ThreadBackend
@@ -97,7 +97,7 @@ def a_list(file: Path) -> None:
 
 @pytest.mark.parametrize("damage", [corrupt, empty, shared, negative, a_list])
 def test_damaged_or_shared_files_are_ignored_with_a_warning(store: Path, damage: Any) -> None:
-    cost_store.save(ThreadBackend(), 2, ThreadBackend().fallback_costs())
+    cost_store.save(ThreadBackend(), 2, Stored(ThreadBackend().fallback_costs()))
     (file,) = store.iterdir()
     damage(file)
     with pytest.warns(CostStoreWarning, match="ignored"):
@@ -108,13 +108,14 @@ def test_an_unwritable_cache_is_no_error(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "file").touch()
     monkeypatch.setenv("AMORSIZE_CACHE_DIR", str(tmp_path / "file"))
     with pytest.warns(CostStoreWarning):
-        cost_store.save(ThreadBackend(), 2, ThreadBackend().fallback_costs())
+        cost_store.save(ThreadBackend(), 2, Stored(ThreadBackend().fallback_costs()))
 
 
 def test_writers_at_once_leave_one_valid_file(store: Path) -> None:
     costs = ThreadBackend().fallback_costs()
     threads = [
-        threading.Thread(target=cost_store.save, args=(ThreadBackend(), 2, costs)) for _ in range(8)
+        threading.Thread(target=cost_store.save, args=(ThreadBackend(), 2, Stored(costs)))
+        for _ in range(8)
     ]
     for thread in threads:
         thread.start()
@@ -122,7 +123,7 @@ def test_writers_at_once_leave_one_valid_file(store: Path) -> None:
         thread.join()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert cost_store.load(ThreadBackend(), 2) == costs
+        assert cost_store.load(ThreadBackend(), 2) == Stored(costs)
     assert len(os.listdir(store)) == 1
 
 

@@ -1,0 +1,220 @@
+"""A backend under measurement: sessions with all workers up, and chunks of nothing.
+
+Bursts go through amorsize's own runner: what a run pays for a chunk is what is measured.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from amorsize.backend import Availability, Backend, Chunk, OpenRequest, Session, Traits
+from amorsize.calibration.bounded import Budget
+from amorsize.collect import in_one_list
+from amorsize.feed import Feed
+from amorsize.judge import Judge
+from amorsize.report import RunReport
+from amorsize.runner import Run
+from amorsize.schedule import fixed
+from amorsize.source import IndexedSource, source_of
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+MOST_ITEMS = 20_000
+"""Items of the longest burst."""
+_LAST = 1 << 62
+
+
+class Block:
+    """Bytes that are pickled out of band, as arrays of numpy are."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Protocol 5's way; nobody else pickles it."""
+        return Block, (pickle.PickleBuffer(self.data),)
+
+
+class Ask(NamedTuple):
+    """An item that asks for something."""
+
+    result_bytes: int = 0
+    """Size of the result."""
+    out_of_band: bool = False
+    """Whether the result is pickled out of band."""
+    nap_s: float = 0.0
+    """Seconds to wait."""
+
+
+NOTHING = None
+
+
+def answer(item: Any) -> Any:
+    """The function of the probes: nothing, unless the item asks for something."""
+    if not isinstance(item, Ask):
+        return None
+    if item.nap_s:
+        time.sleep(item.nap_s)
+    if not item.result_bytes:
+        return None
+    return Block(bytearray(item.result_bytes)) if item.out_of_band else bytes(item.result_bytes)
+
+
+class Burst(NamedTuple):
+    """What pushing many chunks through took."""
+
+    wall_s: float
+    """Seconds until all results were there."""
+    cpu_s: float
+    """CPU seconds of this process meanwhile."""
+
+
+class Probe:
+    """An open session under measurement.
+
+    Args:
+        session: the session; all its workers have answered.
+        request: what it was opened with.
+        traits: its backend's.
+        budget: the time for it.
+    """
+
+    startup_s: float = 0.0
+    """Seconds until all workers had answered."""
+    shutdown_s: float = 0.0
+    """Seconds to close it, once it is closed."""
+    latency_s: float = 0.0
+    """Seconds of a round trip, once they are known: the runner keeps as much in flight."""
+
+    def __init__(
+        self, session: Session, request: OpenRequest, traits: Traits, budget: Budget
+    ) -> None:
+        self._session, self._request, self._traits = session, request, traits
+        self._budget = budget
+        self._number = 0
+
+    @property
+    def workers(self) -> int:
+        """Workers asked for."""
+        return self._request.workers
+
+    def trip(self, item: Any = NOTHING, count: int = 1) -> float:
+        """Seconds to send ``count`` chunks of one item and hold all their results."""
+        begin = time.perf_counter()
+        pending = {self._submit(item) for _ in range(count)}
+        while pending:
+            for future in self._session.wait(pending, self._budget.left_s()):
+                pending.discard(future)
+                future.result().unpack()
+        return time.perf_counter() - begin
+
+    def burst(self, chunks: int, size: int = 1, item: Any = NOTHING) -> Burst:
+        """Push ``chunks`` chunks of ``size`` equal items through, as a run does."""
+        count = min(MOST_ITEMS, chunks * size)
+        source = self._request.source or source_of([item] * count)
+        assert isinstance(source, IndexedSource)
+        carry = self._request.source is None
+        feed = Feed(
+            source, [(count, _LAST)], fixed(size, self.workers), item_s=1e-7, carry_items=carry
+        )
+        report = RunReport("probe", self.workers)
+        lent = _Lent(self._session, self._traits)
+        run = Run(lent, self._request, feed, report, Judge(report))
+        run.latency_s = self.latency_s
+        run.ends_at = time.perf_counter() + self._budget.left_s()
+        cpu, wall = time.process_time(), time.perf_counter()
+        in_one_list(run.pieces())
+        found = Burst(time.perf_counter() - wall, time.process_time() - cpu)
+        error = run.failure.error or run.broken
+        if error is not None:
+            raise error
+        return found
+
+    def _submit(self, item: Any) -> Future[Any]:
+        self._number += 1
+        source = self._request.source
+        if source is None:
+            return self._session.submit(Chunk(self._number, ((0, 1),), [item], 1e-6))
+        position = 0
+        if item is not NOTHING:
+            asked: list[Any] = list(source.items(MOST_ITEMS, source.length))
+            position = MOST_ITEMS + asked.index(item)
+        return self._session.submit(Chunk(self._number, ((position, position + 1),), None, 1e-6))
+
+
+class _Lent(Backend):
+    """A session that is open already, for a run that must not close it."""
+
+    name = "probe"
+
+    def __init__(self, session: Session, traits: Traits) -> None:
+        self._session, self._traits = session, traits
+
+    @property
+    def traits(self) -> Traits:
+        """Those of the session's backend."""
+        return self._traits
+
+    def availability(self) -> Availability:
+        """Up."""
+        return Availability(True, running=True)
+
+    def open(self, request: OpenRequest) -> Session:
+        """The session."""
+        return _Kept(self._session)
+
+
+class _Kept(Session):
+    """Passes everything on but ``close``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self.workers = session, session.workers
+
+    def submit(self, chunk: Chunk) -> Future[Any]:
+        """To the session."""
+        return self._session.submit(chunk)
+
+    def wait(self, futures: Any, timeout_s: float | None) -> set[Future[Any]]:
+        """By the session."""
+        return self._session.wait(futures, timeout_s)
+
+    def close(self, *, cancel: bool) -> None:
+        """Left to its owner."""
+
+
+@contextmanager
+def opened(
+    backend: Backend,
+    workers: int,
+    budget: Budget,
+    asks: tuple[Ask, ...] = (),
+    function: Callable[[Any], Any] = answer,
+) -> Iterator[Probe]:
+    """A session with all its workers up; times its start and its end. Workers that see the
+    caller's data can be asked for ``asks`` only.
+    """
+    traits = backend.traits
+    visible = traits.shares_memory or traits.inherits_memory
+    source = source_of([NOTHING] * MOST_ITEMS + list(asks)) if visible else None
+    assert source is None or isinstance(source, IndexedSource)
+    request = OpenRequest(function, workers, source)
+    budget.left_s()
+    begin = time.perf_counter()
+    session = backend.open(request)
+    finished = False
+    try:
+        probe = Probe(session, request, traits, budget)
+        probe.trip(count=workers)
+        probe.startup_s = time.perf_counter() - begin
+        yield probe
+        finished = True
+    finally:
+        begin = time.perf_counter()
+        session.close(cancel=not finished)
+        if finished:
+            probe.shutdown_s = time.perf_counter() - begin

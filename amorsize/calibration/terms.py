@@ -1,0 +1,269 @@
+"""Each term of the cost model from the times of a few probes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from amorsize.backend import Backend, Traits
+from amorsize.calibration import quality
+from amorsize.calibration.bounded import Budget
+from amorsize.calibration.probe import NOTHING, Ask, Probe, opened
+from amorsize.calibration.repeats import Repeats, repeated, summary
+from amorsize.costs import LARGE_BYTES, MEDIUM_BYTES, SMALL_BYTES, Figure, declared
+
+_TRIPS = 25
+"""Most round trips of one empty chunk."""
+_FEW = 12
+"""Chunks of a short burst; what a longer one takes beyond it leaves out what a burst costs once."""
+_LONG_S, _LONG = 0.04, (60, 240)
+"""Seconds that the longer burst should take, and least and most chunks of it."""
+_QUICK_S = 0.001
+"""Round trip up to which a thousand bytes may tell; beyond they drown in its noise."""
+_MANY = (8, 500)
+"""Chunks and their items in the burst that tells what an item costs."""
+_NAP_S = 0.005
+NEGLIGIBLE_BYTE_S, NEGLIGIBLE_ITEM_S = 1e-9, 2e-6
+"""Noise of a rate below these does not matter: a gigabyte a second, half a million items."""
+_MESSAGES = 5
+
+MEDIUM = Ask(MEDIUM_BYTES)
+MEDIUM_BUFFER = Ask(MEDIUM_BYTES, out_of_band=True)
+SMALL = Ask(SMALL_BYTES)
+LARGE = Ask(LARGE_BYTES)
+LARGE_BUFFER = Ask(LARGE_BYTES, out_of_band=True)
+NAP = Ask(nap_s=_NAP_S)
+
+
+class Starting(NamedTuple):
+    """What it takes to start and stop an engine."""
+
+    fixed_s: Figure
+    each_s: Figure
+    stop_s: Figure
+    first_s: Figure | None = None
+
+
+def starting(backend: Backend, workers: int, budget: Budget, *, first: bool) -> Starting:
+    """Fixed and marginal start-up and shut-down, from pools of one worker and of ``workers``
+    that take turns; and what the ``first`` start of this process takes beyond later ones.
+    """
+    alone: list[float] = []
+    full: list[float] = []
+    stops: list[float] = []
+
+    def start(count: int) -> float:
+        with opened(backend, count, budget) as probe:
+            trip_s = min(probe.trip(), probe.trip())
+        stops.append(probe.shutdown_s)
+        backend.release()
+        return max(0.0, probe.startup_s - trip_s)
+
+    def pair() -> float:
+        alone.append(start(1))
+        full.append(start(workers))
+        return full[-1]
+
+    very_first_s = start(1) if first else 0.0
+    repeated(pair, budget, least=2, most=9, share=0.5)
+    one, two = summary(alone), summary(full)
+    each_s = max(0.0, two.value - one.value) / max(1, workers - 1)
+    check = quality.not_cheaper(f"{workers} workers", two.value, "one", one.value)
+    fixed = quality.figure(two._replace(value=max(0.0, two.value - workers * each_s)))
+    each = quality.figure(two._replace(value=each_s))
+    extra_s = max(0.0, very_first_s - one.value)
+    return Starting(
+        quality.with_check(fixed, check),
+        quality.with_check(each, check),
+        quality.figure(summary(stops)),
+        Figure(extra_s, "measured", note="once a process") if first else None,
+    )
+
+
+class Throughput(NamedTuple):
+    """What chunks cost the caller and the workers."""
+
+    dispatch_s: Figure
+    latency_s: Figure
+    slot_s: Figure
+    item_s: Figure
+    slots: Figure
+    in_flight: Figure
+
+
+def throughput(probe: Probe, budget: Budget) -> Throughput:
+    """Seconds the caller is busy per chunk, round trip, least period of a worker, and what
+    follows from them.
+
+    The caller's CPU time tells what it is busy; where the wall time per chunk is longer, the
+    workers' slots are what limits, each with ``workers`` times that period.
+    """
+    trips = summary(repeated(probe.trip, budget, least=5, most=_TRIPS, share=0.6))
+    probe.latency_s = trips.value
+    each_s = probe.burst(_FEW).wall_s / _FEW
+    small, large = _FEW, max(_LONG[0], min(_LONG[1], int(_LONG_S / each_s)))
+    walls: list[float] = []
+    busy: list[float] = []
+
+    def slope() -> float:
+        few, many = probe.burst(small), probe.burst(large)
+        walls.append(_slope(few.wall_s, many.wall_s, small, large))
+        busy.append(_slope(few.cpu_s, many.cpu_s, small, large))
+        return walls[-1]
+
+    repeated(slope, budget, least=2, most=9, share=0.7)
+    wall, cpu = summary(walls), summary(busy)
+    driver = min(cpu, wall, key=lambda found: found.value)
+    # Where the caller is busy all the time nothing is known of the workers but that they keep up.
+    slot_s = wall.value if driver.value > 0.7 * wall.value else probe.workers * wall.value
+    slot = quality.figure(wall._replace(value=slot_s))
+    latency = quality.figure(trips)
+    return Throughput(
+        quality.figure(driver),
+        latency,
+        slot,
+        _item(probe, wall.value, budget),
+        _slots(probe, trips.value),
+        Figure(max(1.0, trips.value / max(slot_s, 1e-9)), "measured"),
+    )
+
+
+def _slope(few: float, many: float, small: int, large: int) -> float:
+    """Seconds per chunk from two bursts; where a disturbance of the small one hides their
+    difference, from the large one alone, which then errs upwards.
+    """
+    slope = (many - few) / (large - small)
+    return slope if slope > 0.25 * many / large else many / large
+
+
+def _item(probe: Probe, chunk_s: float, budget: Budget) -> Figure:
+    """Seconds of one worker per item: chunks of many items against chunks of one."""
+    chunks, size = _MANY
+    few = summary(repeated(lambda: probe.burst(chunks).wall_s, budget, least=3, most=5, share=0.75))
+    many = summary(
+        repeated(lambda: probe.burst(chunks, size).wall_s, budget, least=3, most=5, share=0.8)
+    )
+    lanes = min(chunks, probe.workers)
+    item = quality.rate(many, few.value, chunks * (size - 1) / lanes, NEGLIGIBLE_ITEM_S)
+    check = quality.not_cheaper("a chunk", chunk_s, "an item within", item.value)
+    return quality.with_check(item, check)
+
+
+def _slots(probe: Probe, latency_s: float) -> Figure:
+    """Chunks that run at once: as many that wait as there are workers, against one."""
+    one = min(probe.trip(NAP), probe.trip(NAP))
+    all_s = min(probe.trip(NAP, probe.workers), probe.trip(NAP, probe.workers))
+    rounds = 1 + max(0.0, all_s - one - latency_s) / _NAP_S
+    return Figure(round(probe.workers / rounds, 1), "measured")
+
+
+class Transfer(NamedTuple):
+    """Seconds per byte one way, by size of message."""
+
+    small: Figure | None = None
+    medium: Figure = declared()
+    large: Figure | None = None
+    buffer: Figure | None = None
+    large_buffer: Figure | None = None
+
+
+def results(probe: Probe, traits: Traits, budget: Budget, *, full: bool) -> Transfer:
+    """Seconds per byte on the way back, beyond an empty chunk's."""
+    if traits.shares_memory:
+        return Transfer(medium=declared(0.0, "shared memory"))
+    return _transfer(probe, budget, (SMALL, MEDIUM, LARGE, MEDIUM_BUFFER, LARGE_BUFFER), full=full)
+
+
+def inputs(probe: Probe, traits: Traits, budget: Budget, *, full: bool) -> Transfer:
+    """Seconds per byte on the way to a worker, beyond an empty chunk's."""
+    if traits.shares_memory:
+        return Transfer(medium=declared(0.0, "shared memory"))
+    if traits.inherits_memory:
+        return Transfer(medium=declared(0.0, "inherited by the workers"))
+    from amorsize.calibration.probe import Block
+
+    small, medium = bytes(SMALL_BYTES), bytes(MEDIUM_BYTES)
+    large = bytes(LARGE_BYTES) if full else b""
+    buffers = (Block(bytearray(MEDIUM_BYTES)), Block(bytearray(LARGE_BYTES) if full else b""))
+    return _transfer(probe, budget, (small, medium, large, *buffers), full=full)
+
+
+def _transfer(
+    probe: Probe, budget: Budget, messages: tuple[object, ...], *, full: bool
+) -> Transfer:
+    small, medium, large, buffer, large_buffer = messages
+    empty_s = summary([probe.trip() for _ in range(3)]).value
+
+    def one(message: object, nbytes: int, least: int) -> Figure:
+        probe.trip(message)  # the first large message touches fresh memory
+        most = max(least, _MESSAGES if nbytes < LARGE_BYTES else 2)
+        times = repeated(lambda: probe.trip(message), budget, least=least, most=most)
+        return quality.rate(summary(times), empty_s, nbytes, NEGLIGIBLE_BYTE_S)
+
+    medium_figure = one(medium, MEDIUM_BYTES, 3)
+    return Transfer(
+        _checked_small(one(small, SMALL_BYTES, 5), medium_figure) if empty_s < _QUICK_S else None,
+        medium_figure,
+        one(large, LARGE_BYTES, 1) if full else None,
+        one(buffer, MEDIUM_BYTES, 3),
+        one(large_buffer, LARGE_BYTES, 1) if full else None,
+    )
+
+
+def _checked_small(small: Figure, medium: Figure) -> Figure:
+    """A thousand bytes drown in the noise of a round trip: what they seem to cost less than in
+    large messages is noise.
+    """
+    if small.value >= medium.value:
+        return small
+    return medium._replace(note="as at 1 MB: lost in the noise of a round trip")
+
+
+def attaching(
+    backend: Backend, workers: int, budget: Budget, trip_s: float, function: object = None
+) -> Repeats:
+    """Seconds to open and close a session on an engine that is up."""
+    from amorsize.calibration.probe import answer
+
+    def once() -> float:
+        with opened(backend, workers, budget, function=function or answer) as probe:  # type: ignore[arg-type]
+            pass
+        return max(0.0, probe.startup_s - trip_s) + probe.shutdown_s
+
+    return summary(repeated(once, budget, least=3, most=5))
+
+
+class Weighted:
+    """The function of the probes with something to carry."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.load = bytes(nbytes)
+
+    def __call__(self, item: object) -> object:
+        """As without the load."""
+        from amorsize.calibration.probe import answer
+
+        return answer(item)
+
+
+def shipping(
+    backend: Backend, workers: int, budget: Budget, trip_s: float, attach: Repeats
+) -> Figure:
+    """Seconds per byte of the function and worker: sessions whose function is large against
+    sessions whose is not.
+    """
+    heavy = attaching(backend, workers, budget, trip_s, Weighted(MEDIUM_BYTES))
+    return quality.rate(heavy, attach.value, MEDIUM_BYTES * workers, NEGLIGIBLE_BYTE_S)
+
+
+__all__ = [
+    "NOTHING",
+    "Starting",
+    "Throughput",
+    "Transfer",
+    "attaching",
+    "inputs",
+    "results",
+    "shipping",
+    "starting",
+    "throughput",
+]
