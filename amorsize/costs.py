@@ -174,6 +174,8 @@ class BackendCosts(NamedTuple):
         return cls(**{name: _figure(name, data) for name in wanted})
 
 
+COUNTS = ("slowdown", "slots", "in_flight")
+"""Figures that are numbers, not seconds."""
 SMALL_BYTES, MEDIUM_BYTES, LARGE_BYTES = 1_000, 1_000_000, 50_000_000
 """Sizes of messages that are measured. Between them seconds per byte follow the logarithm."""
 

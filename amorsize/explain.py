@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from amorsize.costs import COUNTS
 from amorsize.planner import NOTICEABLE_LOAD
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _costs(plan: Plan) -> list[str]:
         value = figure["value"]
         if figure["origin"] == "declared" and value == 0:
             continue
-        shown = f"{value:.2f}" if name == "slowdown" else seconds(value)
+        shown = f"{value:.2f}" if name in COUNTS else seconds(value)
         note = f", {figure['note']}" if figure.get("note") else ""
         lines.append(f"  {name:<17} {shown:<10} ({figure['origin']}{note})")
     return lines

@@ -1,4 +1,4 @@
-"""``python -m benchmarks [local | clusters | quick | overhead | memory | plugins] [options]``."""
+"""``python -m benchmarks [local | clusters | quick | overhead | memory | truth ...] [options]``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ COMMANDS = {
     "memory": "benchmarks.memory",
     "plugins": "benchmarks.plugins",
     "truth": "benchmarks.truth",
+    "repeatability": "benchmarks.repeatability",
+    "slow_dask": "benchmarks.slow_dask",
 }
 
 

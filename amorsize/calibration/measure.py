@@ -11,7 +11,7 @@ from amorsize.model import Configuration, predict
 from amorsize.profile import Profile
 from amorsize.schedule import fixed
 
-STEADY_S = {"local": 0.12, "remote": 0.8}
+STEADY_S = {"local": 0.1, "remote": 0.6}
 """Seconds after which nothing is repeated any more."""
 LIMIT_S = 20.0
 """Seconds after which a measurement is given up."""
@@ -38,8 +38,8 @@ def calibrate(
         full: measure messages of 50 MB too, which can take a second.
         first: whether this process has never started the engine: what only that start takes is
             then a figure of its own.
-        steady_s: seconds after which nothing is repeated any more; by default 0.12, for an
-            engine that may be on other hosts 0.8.
+        steady_s: seconds after which nothing is repeated any more; by default 0.1, for an
+            engine that may be on other hosts 0.6.
         limit_s: seconds after which the measurement is given up, also if the engine hangs.
 
     Raises:
@@ -124,15 +124,13 @@ def _assembled(
 
 
 def _explained(costs: BackendCosts, backend: Backend, probe: Probe) -> BackendCosts:
-    """Whether the costs predict a burst that they were not taken from; the better of two, as a
-    disturbance only ever adds.
-    """
+    """Whether the costs predict a burst that they were not taken from."""
     chunks, size = _BURST
     setting = Configuration(
         backend.traits, costs.running(), probe.workers, probe.workers, fixed(size, probe.workers)
     )
     predicted_s = predict(_IDLE, setting, chunks * size).seconds
-    actual_s = min(probe.burst(chunks, size).wall_s for _ in range(2))
+    actual_s = probe.burst(chunks, size).wall_s
     check: Check = quality.explained(predicted_s, actual_s)
     checked: dict[str, Figure] = {
         name: quality.with_check(costs.figures()[name], check)

@@ -36,7 +36,9 @@ def summary(values: Sequence[float]) -> Repeats:
     if middle <= 0:
         return Repeats(middle, 0.0, math.inf, len(values))
     spread = statistics.median(abs(value - middle) for value in values) / middle
-    error = _NORMAL * _MEDIAN * spread / math.sqrt(len(values)) if len(values) > 2 else STEADY
+    error = _NORMAL * _MEDIAN * spread / math.sqrt(len(values))
+    if len(values) < 3:  # too few for a deviation: half of what they differ, or a usual value
+        error = (max(values) - min(values)) / 2 / middle if len(values) == 2 else STEADY
     return Repeats(middle, spread, error, len(values))
 
 

@@ -13,12 +13,13 @@ from amorsize.costs import LARGE_BYTES, MEDIUM_BYTES, SMALL_BYTES, Figure, decla
 
 _TRIPS = 25
 """Most round trips of one empty chunk."""
-_FEW = 12
+_FEW = 8
 """Chunks of a short burst; what a longer one takes beyond it leaves out what a burst costs once."""
-_LONG_S, _LONG = 0.04, (60, 240)
+_LONG_S, _LONG = 0.04, (32, 240)
 """Seconds that the longer burst should take, and least and most chunks of it."""
 _QUICK_S = 0.001
-"""Round trip up to which a thousand bytes may tell; beyond they drown in its noise."""
+"""Round trip up to which repeats are cheap and a thousand bytes may tell; beyond, those drown in
+its noise."""
 _MANY = (8, 500)
 """Chunks and their items in the burst that tells what an item costs."""
 _NAP_S = 0.005
@@ -94,10 +95,11 @@ def throughput(probe: Probe, budget: Budget) -> Throughput:
     """Seconds the caller is busy per chunk, round trip, least period of a worker, and what
     follows from them.
 
-    The caller's CPU time tells what it is busy; where the wall time per chunk is longer, the
-    workers' slots are what limits, each with ``workers`` times that period.
+    The caller's CPU time tells what it is busy. The wall time per chunk, ``workers`` times, is
+    the period of a worker: if the caller takes as long, workers could be faster, but wait.
     """
-    trips = summary(repeated(probe.trip, budget, least=5, most=_TRIPS, share=0.6))
+    least = 9 if min(probe.trip(), probe.trip()) < _QUICK_S else 5
+    trips = summary(repeated(probe.trip, budget, least=least, most=_TRIPS, share=0.6))
     probe.latency_s = trips.value
     each_s = probe.burst(_FEW).wall_s / _FEW
     small, large = _FEW, max(_LONG[0], min(_LONG[1], int(_LONG_S / each_s)))
@@ -110,11 +112,11 @@ def throughput(probe: Probe, budget: Budget) -> Throughput:
         busy.append(_slope(few.cpu_s, many.cpu_s, small, large))
         return walls[-1]
 
-    repeated(slope, budget, least=2, most=9, share=0.7)
+    repeated(slope, budget, least=2 if each_s < _QUICK_S else 1, most=9, share=0.6)
     wall, cpu = summary(walls), summary(busy)
     driver = min(cpu, wall, key=lambda found: found.value)
-    # Where the caller is busy all the time nothing is known of the workers but that they keep up.
-    slot_s = wall.value if driver.value > 0.7 * wall.value else probe.workers * wall.value
+    # Where the caller is busy all the time this is an upper bound, and its own time decides.
+    slot_s = probe.workers * wall.value
     slot = quality.figure(wall._replace(value=slot_s))
     latency = quality.figure(trips)
     return Throughput(
@@ -138,9 +140,10 @@ def _slope(few: float, many: float, small: int, large: int) -> float:
 def _item(probe: Probe, chunk_s: float, budget: Budget) -> Figure:
     """Seconds of one worker per item: chunks of many items against chunks of one."""
     chunks, size = _MANY
-    few = summary(repeated(lambda: probe.burst(chunks).wall_s, budget, least=3, most=5, share=0.75))
-    many = summary(
-        repeated(lambda: probe.burst(chunks, size).wall_s, budget, least=3, most=5, share=0.8)
+    least = 3 if probe.latency_s < _QUICK_S else 1
+    few, many = (
+        summary(repeated(lambda n=n: probe.burst(chunks, n).wall_s, budget, least=least, most=5))  # type: ignore[misc]
+        for n in (1, size)
     )
     lanes = min(chunks, probe.workers)
     item = quality.rate(many, few.value, chunks * (size - 1) / lanes, NEGLIGIBLE_ITEM_S)
@@ -150,8 +153,9 @@ def _item(probe: Probe, chunk_s: float, budget: Budget) -> Figure:
 
 def _slots(probe: Probe, latency_s: float) -> Figure:
     """Chunks that run at once: as many that wait as there are workers, against one."""
-    one = min(probe.trip(NAP), probe.trip(NAP))
-    all_s = min(probe.trip(NAP, probe.workers), probe.trip(NAP, probe.workers))
+    tries = 2 if latency_s < _QUICK_S else 1
+    one = min(probe.trip(NAP) for _ in range(tries))
+    all_s = min(probe.trip(NAP, probe.workers) for _ in range(tries))
     rounds = 1 + max(0.0, all_s - one - latency_s) / _NAP_S
     return Figure(round(probe.workers / rounds, 1), "measured")
 
@@ -194,17 +198,19 @@ def _transfer(
     empty_s = summary([probe.trip() for _ in range(3)]).value
 
     def one(message: object, nbytes: int, least: int) -> Figure:
-        probe.trip(message)  # the first large message touches fresh memory
+        if least > 2:
+            probe.trip(message)  # the first large message touches fresh memory
         most = max(least, _MESSAGES if nbytes < LARGE_BYTES else 2)
         times = repeated(lambda: probe.trip(message), budget, least=least, most=most)
         return quality.rate(summary(times), empty_s, nbytes, NEGLIGIBLE_BYTE_S)
 
-    medium_figure = one(medium, MEDIUM_BYTES, 3)
+    least = 3 if empty_s < _QUICK_S else 2
+    medium_figure = one(medium, MEDIUM_BYTES, least)
     return Transfer(
         _checked_small(one(small, SMALL_BYTES, 5), medium_figure) if empty_s < _QUICK_S else None,
         medium_figure,
         one(large, LARGE_BYTES, 1) if full else None,
-        one(buffer, MEDIUM_BYTES, 3),
+        one(buffer, MEDIUM_BYTES, least),
         one(large_buffer, LARGE_BYTES, 1) if full else None,
     )
 
@@ -229,7 +235,7 @@ def attaching(
             pass
         return max(0.0, probe.startup_s - trip_s) + probe.shutdown_s
 
-    return summary(repeated(once, budget, least=3, most=5))
+    return summary(repeated(once, budget, least=3 if trip_s < _QUICK_S else 2, most=5))
 
 
 class Weighted:

@@ -99,3 +99,13 @@ def test_unknown_workload_is_named() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "no such workload: nonsense" in done.stderr
+
+
+def test_truth_and_repeatability() -> None:
+    """One engine each: every map has a prediction, every calibration its terms."""
+    told = bench("truth", "--engines", "serial", "threads", "--lengths", "200", "--repeats", "1")
+    assert told.count("threads") == 2
+    assert "median error" in told
+    told = bench("repeatability", "--engines", "threads", "--repeats", "2")
+    assert "dispatch_s" in told
+    assert "start of two workers" in told

@@ -1,0 +1,47 @@
+"""The same adapter on a Dask cluster whose messages are late: it is seen as slow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amorsize import pricing
+
+pytest.importorskip("distributed")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def slow_dask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """The benchmark's module, which is no part of the distribution."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.setenv("AMORSIZE_CACHE_DIR", str(tmp_path))
+    pricing.forget()
+    from benchmarks import slow_dask
+
+    return slow_dask
+
+
+def test_a_delay_of_each_message_is_seen_and_the_chunks_grow(slow_dask: Any) -> None:
+    usual, slow = slow_dask.measured(0.0), slow_dask.measured(slow_dask.DELAY_S)
+    assert usual["origin"] == slow["origin"] == "measured"
+    assert slow["latency_s"] > usual["latency_s"] + slow_dask.DELAY_S
+    assert slow["smallest_chunk"] > usual["smallest_chunk"]
+
+
+def test_costs_of_one_cluster_are_not_taken_for_another(slow_dask: Any) -> None:
+    from distributed import Client, LocalCluster
+
+    from amorsize.plugins import registry
+
+    settings: dict[str, Any] = {"n_workers": 1, "threads_per_worker": 1, "processes": False}
+    with (
+        LocalCluster(dashboard_address=None, **settings) as one,
+        LocalCluster(dashboard_address=None, **settings) as other,
+        Client(one) as first,
+        Client(other) as second,
+    ):
+        names = {registry().resolve(client).configuration() for client in (first, second)}
+    assert len(names) == 2
