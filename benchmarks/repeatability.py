@@ -10,6 +10,7 @@ import argparse
 import json
 import statistics
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,11 @@ def one(engine: str, address: str | None) -> dict[str, Any]:
     name, options = ENGINES[engine]
     with connected(engine if engine in ("dask", "ray") else "", address):
         backend = registry().resolve(name).bind(options)
+        begin = time.perf_counter()
         costs = calibrate(backend, workers=backend.capacity(limits()).workers, first=True)
-    figures = {n: f.value for n, f in costs.figures().items() if f.origin == "measured"}
+        took_s = time.perf_counter() - begin
+    figures = {"the calibration": took_s}
+    figures |= {n: f.value for n, f in costs.figures().items() if f.origin == "measured"}
     if costs.startup_s.origin == "measured":
         figures["start of two workers"] = costs.startup_s.value + 2 * costs.startup_worker_s.value
     fallen = {n: f.note for n, f in costs.figures().items() if f.origin == "fallback" and f.note}

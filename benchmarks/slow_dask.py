@@ -23,7 +23,7 @@ from benchmarks.engines import WORKERS
 from benchmarks.harness import ROOT
 
 DELAY_S = 0.005
-ITEMS = 20_000
+ITEMS = 200_000
 READ_BYTES = 1 << 20
 _WORKER = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--death-timeout", "30")
 
@@ -101,7 +101,7 @@ def cluster(delay_s: float) -> Iterator[str]:
 
     with contextlib.ExitStack() as stack:
         local = stack.enter_context(
-            LocalCluster(n_workers=0, dashboard_address=None, host="127.0.0.1")
+            LocalCluster(n_workers=0, dashboard_address=":0", host="127.0.0.1", silence_logs=50)
         )
         port = int(local.scheduler_address.rpartition(":")[2])
         if delay_s:
@@ -151,6 +151,7 @@ def measured(delay_s: float) -> dict[str, Any]:
             "smallest_chunk": schedule.smallest,
             "largest_chunk": schedule.largest,
             "origin": costs.latency_s.origin,
+            "note": costs.latency_s.note,
         }
 
 

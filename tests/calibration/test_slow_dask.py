@@ -37,9 +37,10 @@ def test_costs_of_one_cluster_are_not_taken_for_another(slow_dask: Any) -> None:
     from amorsize.plugins import registry
 
     settings: dict[str, Any] = {"n_workers": 1, "threads_per_worker": 1, "processes": False}
+    settings |= {"dashboard_address": ":0", "silence_logs": 50}
     with (
-        LocalCluster(dashboard_address=None, **settings) as one,
-        LocalCluster(dashboard_address=None, **settings) as other,
+        LocalCluster(**settings) as one,
+        LocalCluster(**settings) as other,
         Client(one) as first,
         Client(other) as second,
     ):
