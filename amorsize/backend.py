@@ -41,6 +41,7 @@ from amorsize.work import Chunk, OpenRequest
 from amorsize.worker import (
     Outcome,
     PackedOutcome,
+    host_name,
     rss_bytes,
     run_chunk,
     run_packed,
@@ -345,6 +346,7 @@ __all__ = [
     "WorkerLost",
     "declared",
     "fallback",
+    "host_name",
     "innermost",
     "installed_version",
     "is_installed",

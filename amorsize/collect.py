@@ -6,8 +6,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from amorsize.runner import Piece
-from amorsize.source import Span
+from amorsize.source import Piece, Span
 
 
 def in_one_list(pieces: Iterable[Piece]) -> list[Any]:

@@ -20,9 +20,9 @@ from amorsize.judge import AFTER_ALL, FirstFailure, Judge
 from amorsize.planner import Decision, Offer
 from amorsize.planning import Planning
 from amorsize.report import RunReport
-from amorsize.runner import Piece, Run
+from amorsize.runner import Run
 from amorsize.serial import SerialRun
-from amorsize.source import IndexedSource, Span, StreamSource
+from amorsize.source import IndexedSource, Piece, Span, StreamSource
 from amorsize.window import PATIENCE_S, Window
 from amorsize.worker import worker_name
 

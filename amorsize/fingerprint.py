@@ -7,11 +7,12 @@ refers to, other objects by what ``__reduce_ex__`` says they are made of.
 
 from __future__ import annotations
 
-import functools
 import types
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Any
+
+from amorsize.packing import innermost
 
 _SIZE = 16
 _PLAIN = (int, float, complex, str, bytes, bool, type(None), type(...))
@@ -29,8 +30,7 @@ def digest(value: Any) -> bytes:
 
 def name_of(function: Any) -> str:
     """A name for people."""
-    while isinstance(function, functools.partial):
-        function = function.func
+    function = innermost(function)
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{getattr(named, '__module__', '?')}.{getattr(named, '__qualname__', '?')}"
 

@@ -24,9 +24,7 @@ from amorsize import fingerprint, private_file
 from amorsize.errors import JournalRefused, shorten
 from amorsize.judge import is_placeholder
 from amorsize.packing import dumps
-from amorsize.source import IndexedSource, Source, Span
-
-Piece = tuple[int, list[Any]]
+from amorsize.source import IndexedSource, Piece, Source, Span
 
 APPLICATION_ID = 0x616D7A65
 """Marks the file as ours, in SQLite's header."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
@@ -88,7 +89,7 @@ def span(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-class Display:
+class Display(ABC):
     """An observer that keeps the state and draws it now and then; subclasses draw."""
 
     every_s = DRAW_EVERY_S
@@ -124,14 +125,14 @@ class Display:
             self._drawn = now
             self.draw()
 
-    def begin(self) -> None:
+    def begin(self) -> None:  # noqa: B027 - optional
         """The run begins."""
 
+    @abstractmethod
     def draw(self) -> None:
         """Show the state."""
-        raise NotImplementedError
 
-    def end(self) -> None:
+    def end(self) -> None:  # noqa: B027 - optional
         """The run is over."""
 
 

@@ -23,6 +23,7 @@ from amorsize.interrupts import shielded, terminating
 from amorsize.judge import AFTER_ALL, FirstFailure, Judge
 from amorsize.recovery import Recovery, most_deaths
 from amorsize.report import RunReport
+from amorsize.source import Piece
 from amorsize.voices import replay
 from amorsize.window import PATIENCE_S, Window
 from amorsize.worker import Outcome, rebuilt
@@ -30,8 +31,6 @@ from amorsize.worker import Outcome, rebuilt
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-Piece = tuple[int, list[Any]]
-"""Index of the first item, and the results of consecutive items."""
 
 REVISE = 1.25
 """Change of the estimated item time, up or down, from which what remains is re-chunked."""

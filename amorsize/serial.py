@@ -13,7 +13,7 @@ from amorsize.guard import rest
 from amorsize.judge import AFTER_ALL, Judge
 from amorsize.loop import LoopResult, run_forgiving, run_loop
 from amorsize.report import RunReport
-from amorsize.runner import Piece
+from amorsize.source import Piece
 
 BLOCK_S = 0.0005
 """Predicted seconds of a block, some hundred times its own cost. If items turn out a thousand

@@ -21,6 +21,9 @@ from amorsize.errors import InvalidArgument, NotIterable
 Span = tuple[int, int]
 """A half-open range ``(start, stop)`` of item positions in the data."""
 
+Piece = tuple[int, list[Any]]
+"""Results of consecutive items: index of the first, and the results."""
+
 _SKIP_AT_ONCE = 1024
 """Items read over at once: all of them together might not fit into memory."""
 _SLICEABLE = (list, tuple, range, str, bytes, bytearray, memoryview)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amorsize.packing import FunctionPayload, Packed, pack_function, pack_items
 from amorsize.source import IndexedSource, Span
+
+if TYPE_CHECKING:
+    from amorsize.worker import Outcome
 
 
 class Chunk:
@@ -98,3 +101,9 @@ class OpenRequest:
         if self.source is None:
             raise ValueError("the chunk carries no items and the request no source")
         return self.source.spans(chunk.spans)
+
+    def run(self, chunk: Chunk) -> Outcome:
+        """Run a chunk here, for engines that share memory with the caller."""
+        from amorsize.worker import run_chunk
+
+        return run_chunk(self.function, self.items_of(chunk), stop_on_error=chunk.stop_on_error)

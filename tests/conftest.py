@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +65,27 @@ class CallLog:
     def items(self) -> list[int]:
         """The items of all calls, sorted."""
         return sorted(int(line) for line in self.path.read_text().splitlines())
+
+
+Hears = Callable[[str, Callable[[], list[int]]], set[tuple[type[Warning], str]]]
+
+
+@pytest.fixture
+def hears(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Hears:
+    """Run 40 items that talk, and check that what each printed and logged is heard once; returns
+    the warnings.
+    """
+
+    def check(logger: str, run: Callable[[], list[int]]) -> set[tuple[type[Warning], str]]:
+        with caplog.at_level(logging.INFO, logger), warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            assert run() == list(range(40))
+        captured = capsys.readouterr()
+        assert sorted(captured.out.splitlines()) == sorted(f"out {x}" for x in range(40))
+        said = [line for line in captured.err.splitlines() if line.startswith("err ")]
+        assert sorted(said) == sorted(f"err {x}" for x in range(40))
+        logged = [record.getMessage() for record in caplog.records if record.name == logger]
+        assert sorted(logged) == sorted(f"item {x}" for x in range(40))
+        return {(warning.category, str(warning.message)) for warning in warned}
+
+    return check

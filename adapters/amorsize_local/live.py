@@ -6,6 +6,7 @@ import concurrent.futures
 import functools
 import os
 import uuid
+from abc import abstractmethod
 from collections import deque
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -23,7 +24,7 @@ from amorsize.backend import (
     Session,
     Shipment,
     Traits,
-    run_chunk,
+    host_name,
     run_shipped,
 )
 from amorsize.probes import Limits
@@ -38,7 +39,7 @@ _PROCESSES = Traits(rank=2)
 
 def whereabouts() -> tuple[str, str, int]:
     """Of a worker: interpreter, host and process."""
-    return _HERE, os.uname().nodename if hasattr(os, "uname") else "", os.getpid()
+    return _HERE, host_name(), os.getpid()
 
 
 class LiveBackend(Backend):
@@ -51,14 +52,9 @@ class LiveBackend(Backend):
         self._engine, self._workers = engine, workers
         self.name = type(engine).__name__.strip("_")  # type: ignore[misc]
 
-    @functools.cached_property
-    def traits(self) -> Traits:
-        """Threads or processes."""
-        raise NotImplementedError
-
+    @abstractmethod
     def is_up(self) -> bool:
         """Whether it still takes work."""
-        raise NotImplementedError
 
     def availability(self) -> Availability:
         """Usable until its owner ends it."""
@@ -186,7 +182,7 @@ class PoolSession(RelaySession):
             if future.cancelled():
                 continue
             self._out.add(future)
-            call: tuple[Any, ...] = (_run_shared, (self._request, chunk))
+            call: tuple[Any, ...] = (self._request.run, (chunk,))
             if self._shipment is not None:
                 rest = (packed, chunk.spans, chunk.stop_on_error)
                 call = (run_shipped, (self._shipment.function, None, *rest))
@@ -227,7 +223,3 @@ class PoolSession(RelaySession):
             self._out = {future for future in self._out if future in self.handles}
         if self._shipment is not None:
             self._shipment.close()
-
-
-def _run_shared(request: OpenRequest, chunk: Chunk) -> Any:
-    return run_chunk(request.function, request.items_of(chunk), stop_on_error=chunk.stop_on_error)

@@ -16,7 +16,6 @@ from amorsize.backend import (
     Session,
     Traits,
     declared,
-    run_chunk,
 )
 from amorsize.probes import Limits
 
@@ -36,10 +35,7 @@ class SerialSession(Session):
         from concurrent.futures import Future
 
         future: Future[Any] = Future()
-        items = self._request.items_of(chunk)
-        future.set_result(
-            run_chunk(self._request.function, items, stop_on_error=chunk.stop_on_error)
-        )
+        future.set_result(self._request.run(chunk))
         return future
 
     def close(self, *, cancel: bool) -> None:

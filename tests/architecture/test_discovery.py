@@ -55,6 +55,18 @@ def _path(tmp_path: Path) -> str:
     return os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
 
 
+def output_with(path: Path, *arguments: str, **environ: str) -> str:
+    """What an interpreter prints that has one more folder on its path."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": _path(path), **environ},
+    )
+    return done.stdout
+
+
 def backends_with(
     tmp_path: Path, source: str, *, point: str = "zz", **environ: str
 ) -> dict[str, Any]:
@@ -64,14 +76,8 @@ def backends_with(
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[other]\na = b\n[amorsize]\n{point} = stranger\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "amorsize", "backends", "--json"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": _path(tmp_path), **environ},
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
+    told = output_with(tmp_path, "-m", "amorsize", "backends", "--json", **environ)
+    found: dict[str, Any] = json.loads(told)
     found["names"] = {row["name"] for row in found["backends"]}
     return found
 
@@ -158,14 +164,8 @@ print(*(f"{r.backend}: {r.reason}" for r in plan.refused))
 with ThreadPoolExecutor(2) as executor:
     assert amorsize.map(work, range(20), backend=executor) == list(range(20))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": _path(tmp_path)},
-    )
-    assert "mine: its availability() raised OSError: licence server down" in done.stdout
+    told = output_with(tmp_path, "-c", code)
+    assert "mine: its availability() raised OSError: licence server down" in told
 
 
 def test_a_backend_that_fails_in_a_plan_is_refused_there(tmp_path: Path) -> None:
@@ -176,11 +176,5 @@ plan = amorsize.plan(lambda x: time.sleep(0.01), range(60))
 assert plan.run() == [None] * 60
 print(*(f"{r.backend}: {r.reason}" for r in plan.refused))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": _path(tmp_path)},
-    )
-    assert "mine: it fails when it is asked: OSError: no answer" in done.stdout
+    told = output_with(tmp_path, "-c", code)
+    assert "mine: it fails when it is asked: OSError: no answer" in told

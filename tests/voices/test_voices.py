@@ -37,27 +37,14 @@ def talk(x: int) -> int:
     return x
 
 
-def check(
-    where: dict[str, Any], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.INFO, log.name), warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always")
-        plan = amorsize.plan(talk, range(40), **where)
-        assert plan.run() == list(range(40))
-    captured = capsys.readouterr()
-    assert sorted(captured.out.splitlines()) == sorted(f"out {x}" for x in range(40))
-    said = [line for line in captured.err.splitlines() if line.startswith("err ")]
-    assert sorted(said) == sorted(f"err {x}" for x in range(40))
-    logged = [record.getMessage() for record in caplog.records if record.name == log.name]
-    assert sorted(logged) == sorted(f"item {x}" for x in range(40))
-    assert {str(w.message) for w in warned if w.category is Odd} == {f"warn {x}" for x in range(40)}
+def check(where: dict[str, Any], hears: Any) -> None:
+    warned = hears(log.name, lambda: amorsize.plan(talk, range(40), **where).run())
+    assert {told for kind, told in warned if kind is Odd} == {f"warn {x}" for x in range(40)}
 
 
 @pytest.mark.parametrize("where", WHERE)
-def test_everything_is_heard_once(
-    where: dict[str, Any], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    check(where, capsys, caplog)
+def test_everything_is_heard_once(where: dict[str, Any], hears: Any) -> None:
+    check(where, hears)
 
 
 def several(x: int) -> int:
