@@ -120,8 +120,10 @@ class RunReport:
         what a worker's lane lost to dispatch, transfer, waiting and the uneven end, shut-down.
         """
         compute = self.compute_s / max(1, self.workers)
-        starting = max(self.startup_s, self.first_answer_s or 0.0)
-        rest = max(0.0, self.actual - starting - compute - self.shutdown_s)
+        rest = max(0.0, self.actual - self.startup_s - compute - self.shutdown_s)
+        # A session is open before its workers work: until the first answer that is starting, too.
+        still = min(rest, max(0.0, (self.first_answer_s or 0.0) - self.startup_s))
+        starting, rest = self.startup_s + still, rest - still
         actual = {
             STARTUP: starting,
             COMPUTE: compute,

@@ -71,16 +71,30 @@ def with_check(measured: Figure, check: Check | None) -> Figure:
     return measured if check is None else measured._replace(checks=(*measured.checks, check))
 
 
+AS_GOOD_AS = {
+    "byte_in_1k_s": "byte_in_s",
+    "byte_in_50m_s": "byte_in_s",
+    "buffer_in_s": "byte_in_s",
+    "buffer_in_50m_s": "byte_in_s",
+    "function_byte_s": "byte_in_s",
+    "byte_out_1k_s": "byte_out_s",
+    "byte_out_50m_s": "byte_out_s",
+    "buffer_out_s": "byte_out_s",
+    "buffer_out_50m_s": "byte_out_s",
+}
+"""What stands in for a figure for which backends document no default."""
+
+
 def judged(measured: BackendCosts, default: BackendCosts) -> BackendCosts:
     """The costs with a plausibility check each, and defaults in place of what fails a check."""
     found: dict[str, Figure] = {}
     defaults = default.figures()
-    for name, value in measured.figures().items():
+    for name, value in measured.figures().items():  # those that stand in for others come first
         if value.origin != "measured":
             found[name] = value
             continue
         checked = with_check(value, plausible(value, defaults.get(name)))
-        found[name] = believed(checked, defaults.get(name))
+        found[name] = believed(checked, defaults.get(name) or found.get(AS_GOOD_AS.get(name, "")))
     return measured._replace(**found)
 
 

@@ -47,6 +47,15 @@ def test_a_figure_that_fails_becomes_the_default_and_says_why(
     assert [c.name for c in again.latency_s.checks if not c.passed] == [failed]
 
 
+def test_a_size_lost_in_the_noise_costs_what_the_next_size_does() -> None:
+    noisy = Figure(8e-9, "measured", checks=(Check("signal", False, "noise"),))
+    medium = Figure(2e-9, "measured")
+    found = quality.judged(measured(byte_out_s=medium, byte_out_1k_s=noisy), DEFAULT)
+    assert found.byte_out_1k_s is not None
+    assert found.byte_out_1k_s.value == 2e-9
+    assert found.byte_out_1k_s.origin == "fallback"
+
+
 def test_two_workers_that_start_faster_than_one_are_not_believed() -> None:
     assert quality.not_cheaper("two", 0.010, "one", 0.009).passed
     check = quality.not_cheaper("two", 0.004, "one", 0.009)

@@ -31,7 +31,10 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     "backend", [ThreadBackend(), ProcessBackend("fork"), ProcessBackend("spawn")]
 )
 def test_measured_costs_are_measured(backend: Backend) -> None:
-    costs = calibrate(backend, workers=2)
+    for _ in range(5):  # a busy machine may spoil one
+        costs = calibrate(backend, workers=2)
+        if all(figure.origin != "fallback" for figure in costs.figures().values()):
+            break
     assert costs.startup_s.value + costs.startup_worker_s.value > 0
     for name in ("dispatch_s", "latency_s", "slot_s"):
         figure = costs.figures()[name]
