@@ -155,7 +155,15 @@ class Execution:
         from amorsize import pricing
 
         first = pricing.started(self._backend)
-        if self._is_inline() or self._was_running or report.moves or report.lost_workers:
+        if self._is_inline() or report.moves or report.lost_workers:
+            return
+        if self._was_running:
+            expected_s, seen_s = report.lost_to_engine()
+            if expected_s is not None:
+                workers = report.workers
+                pricing.compare(
+                    self._backend, workers=workers, expected_s=expected_s, seen_s=seen_s
+                )
             return
         pricing.observe(
             self._backend,

@@ -108,10 +108,22 @@ def observe(
         with _lock:
             _known[key] = Stored(seen)
         return
-    expected = costs.starting_s(1) + latency + _ABOVE_NOISE_S
-    times = (first_answer_s + _ABOVE_NOISE_S) / expected
+    compare(
+        backend, workers=workers, expected_s=costs.starting_s(1) + latency, seen_s=first_answer_s
+    )
+
+
+def compare(backend: Backend, *, workers: int, expected_s: float, seen_s: float) -> None:
+    """Take a run as evidence for or against measured costs: what it should have lost to the
+    engine, and what it has lost. After some runs in a row that contradict them the costs are
+    dropped, here and in the store.
+    """
+    key = _key(backend, workers)
+    with _lock:
+        known = _known.get(key)
+    times = (seen_s + _ABOVE_NOISE_S) / (expected_s + _ABOVE_NOISE_S)
     again = not 1 / CONTRADICTED < times < CONTRADICTED
-    if known is None or (not again and not known.contradictions):
+    if known is None or known.costs is None or (not again and not known.contradictions):
         return
     cost_store.contradict(backend, workers, again=again)
     counted = known._replace(contradictions=known.contradictions + 1 if again else 0)

@@ -132,6 +132,16 @@ class RunReport:
         }
         return tuple(TermReport(n, self._predicted_term(n), s) for n, s in actual.items())
 
+    def lost_to_engine(self) -> tuple[float | None, float]:
+        """Seconds of the makespan beyond a worker's share of the computing: predicted (``None``
+        if the data's length was unknown) and actual.
+        """
+        seen = self.actual - self.compute_s / max(1, self.workers)
+        if self.prediction is None or self.predicted is None:
+            return None, seen
+        computing = (model.COMPUTE, model.CORES, model.GIL)  # workers measure all as computing
+        return self.predicted - sum(self.prediction.term(name) for name in computing), seen
+
     def _predicted_term(self, name: str) -> float | None:
         if self.prediction is None or self.predicted is None:
             return None

@@ -70,7 +70,7 @@ def show(found: dict[str, list[dict[str, Any]]]) -> None:
 def main() -> None:
     """Calibrate all engines in fresh processes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks repeatability", description=__doc__)
-    parser.add_argument("--engines", nargs="+", default=list(ENGINES)[1:], choices=list(ENGINES))
+    parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=list(ENGINES))
     parser.add_argument("--repeats", type=int, default=10, help="processes (default 10)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--one", help=argparse.SUPPRESS)

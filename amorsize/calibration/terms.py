@@ -22,6 +22,8 @@ _QUICK_S = 0.001
 its noise."""
 _MANY = (8, 500)
 """Chunks and their items in the burst that tells what an item costs."""
+_SLOW_START_S = 0.3
+"""Pools that take longer are started once of each size."""
 _NAP_S = 0.005
 NEGLIGIBLE_BYTE_S, NEGLIGIBLE_ITEM_S = 1e-9, 2e-6
 """Noise of a rate below these does not matter: a gigabyte a second, half a million items."""
@@ -65,7 +67,8 @@ def starting(backend: Backend, workers: int, budget: Budget, *, first: bool) -> 
         return full[-1]
 
     very_first_s = start(1) if first else 0.0
-    repeated(pair, budget, least=2, most=9, share=0.5)
+    if pair() < _SLOW_START_S:
+        repeated(pair, budget, least=1, most=9, share=0.5)
     one, two = summary(alone), summary(full)
     each_s = max(0.0, two.value - one.value) / max(1, workers - 1)
     check = quality.not_cheaper(f"{workers} workers", two.value, "one", one.value)
