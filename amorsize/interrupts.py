@@ -48,7 +48,15 @@ def terminating() -> Iterator[None]:
         yield
         return
 
+    home = os.getpid()
+
     def unwind(*_: Any) -> None:
+        if os.getpid() != home:  # a worker that an executor has just forked
+            # Python drops what is raised while it still cleans up after the fork, and the worker
+            # would live on: its executor would wait for it for ever.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
         raise Terminated
 
     signal.signal(signal.SIGTERM, unwind)

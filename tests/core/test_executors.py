@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import tempfile
 import threading
+import time
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 
 import amorsize
 from amorsize.backend import ExecutorBackend, Shipment, Traits, run_shipped
+from amorsize.interrupts import terminating
 from amorsize.packing import FunctionPayload, pack_function
 
 LARGE = os.urandom(1_000_000)
@@ -151,3 +154,20 @@ def test_the_users_own_executor_is_not_replaced_and_nobody_is_blamed_wrongly() -
         plan = amorsize.plan(deadly, iter(range(100)), backend=executor, workers=2, chunk_size=1)
         with pytest.raises(amorsize.BackendUnavailable, match=r"items .*60 to 60.* new executor"):
             plan.run()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_sigterm_ends_a_process_forked_during_a_run_wherever_it_arrives() -> None:
+    """Also while Python cleans up after the fork, when it ignores what is raised."""
+    with terminating():
+        child = os.fork()
+        if child == 0:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(60)
+            except BaseException:  # as the at-fork hooks do
+                os._exit(7)
+            os._exit(8)
+        _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGTERM
