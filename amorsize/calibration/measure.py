@@ -84,7 +84,7 @@ def _measured(
             terms.LARGE_BUFFER,
             terms.NAP,
         )
-        with opened(backend, workers, budget, asks) as probe:
+        with opened(backend, workers, budget, asks, cold=not running) as probe:
             found = terms.throughput(probe, budget)
             out = terms.results(probe, backend.traits, budget, full=full)
             into = terms.inputs(probe, backend.traits, budget, full=full)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MOST_ITEMS = 20_000
 """Items of the longest burst."""
 _LAST = 1 << 62
+_NAP_S, _GATHERING_S = 0.02, 5.0
+"""Seconds that chunks wait so as not to be taken by one worker, and most seconds to try that."""
 
 
 class Block:
@@ -113,6 +115,16 @@ class Probe:
                 future.result().unpack()
         return time.perf_counter() - begin
 
+    def gather(self) -> None:
+        """Wait until as many chunks run at once as there are workers: the first to be up would
+        otherwise answer for all.
+        """
+        one, until = Ask(nap_s=_NAP_S), self._budget.used_s + _GATHERING_S
+        alone = self.trip(one)
+        while self._budget.used_s < until:
+            if self.trip(one, self.workers) < alone + _NAP_S / 2:
+                return
+
     def burst(self, chunks: int, size: int = 1, item: Any = NOTHING) -> Burst:
         """Push ``chunks`` chunks of ``size`` equal items through, as a run does."""
         count = min(MOST_ITEMS, chunks * size)
@@ -194,9 +206,12 @@ def opened(
     budget: Budget,
     asks: tuple[Ask, ...] = (),
     function: Callable[[Any], Any] = answer,
+    *,
+    cold: bool = False,
 ) -> Iterator[Probe]:
     """A session with all its workers up; times its start and its end. Workers that see the
-    caller's data can be asked for ``asks`` only.
+    caller's data can be asked for ``asks`` only. ``cold`` tells that the engine is started by
+    this: a cluster's workers come one by one.
     """
     traits = backend.traits
     visible = traits.shares_memory or traits.inherits_memory
@@ -210,6 +225,8 @@ def opened(
     try:
         probe = Probe(session, request, traits, budget)
         probe.trip(count=workers)
+        if cold and traits.remote and workers > 1:
+            probe.gather()
         probe.startup_s = time.perf_counter() - begin
         yield probe
         finished = True

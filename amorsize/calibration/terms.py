@@ -55,7 +55,7 @@ def starting(backend: Backend, workers: int, budget: Budget, *, first: bool) -> 
     stops: list[float] = []
 
     def start(count: int) -> float:
-        with opened(backend, count, budget) as probe:
+        with opened(backend, count, budget, cold=True) as probe:
             trip_s = min(probe.trip(), probe.trip())
         stops.append(probe.shutdown_s)
         backend.release()
