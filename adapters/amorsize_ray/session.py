@@ -8,6 +8,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
@@ -49,6 +50,9 @@ def run_shipped(digest: str, box: list[Any], *chunk: Any) -> contract.PackedOutc
 
 _END_S = 0.1
 """Seconds that chunks get to end before they are cancelled."""
+_LEAVE_S, _SETTLE_S = 5.0, 0.2
+"""Most seconds to wait until this process has left a session, and seconds after that before the
+session's processes are killed."""
 
 
 class RaySession(contract.RelaySession):
@@ -62,11 +66,13 @@ class RaySession(contract.RelaySession):
 
     def __init__(self, request: contract.OpenRequest, num_cpus: float, *, attach: bool) -> None:
         super().__init__("ray")
+        self._hurry = threading.Event()
         self.workers = request.workers
         payload = request.payload  # its error comes before a start of seconds
         with ExitStack() as stack:
             if not attach:
-                stack.enter_context(_local_session(max(1, round(request.workers * num_cpus))))
+                cpus = max(1, round(request.workers * num_cpus))
+                stack.enter_context(_local_session(cpus, self._hurry))
             _check_room(num_cpus)
             self._asked, self._num_cpus = request.workers, num_cpus
             self._had = _slots(num_cpus)
@@ -123,6 +129,8 @@ class RaySession(contract.RelaySession):
         nobody waits for are left alone, and short ones get the time to end here.
         """
         references, self.handles, self._function = list(self.handles.values()), {}, ()
+        if cancel:
+            self._hurry.set()
         if cancel and references and ray.is_initialized():
             with suppress(Exception):  # nodes may be gone
                 number = len(references)
@@ -146,10 +154,56 @@ def _check_room(num_cpus: float) -> None:
         raise contract.BackendUnavailable("ray", reason, "lower options={'num_cpus': ...}")
 
 
+def _shutdown(folder: str, hurry: threading.Event) -> None:
+    """End the session that keeps its files in ``folder``. Ray gives each of its processes a second
+    to end by itself, after another: whoever pressed Ctrl-C has no time for that.
+    """
+    if hurry.is_set():
+        killer = threading.Thread(target=_kill, args=(_processes(folder),), daemon=True)
+        killer.start()
+        ray.shutdown()
+        killer.join()
+    else:
+        ray.shutdown()
+    # Those of a start that was interrupted Ray forgets. One may have been forked just then, and
+    # is to be known by its command only in a moment.
+    for wait_s in (_SETTLE_S, 0.0) if hurry.is_set() else (0.0,):
+        _kill_now(_processes(folder))
+        time.sleep(wait_s)
+
+
+def _processes(folder: str) -> list[Any]:
+    """Ray's processes that belong to the session with this folder."""
+    import psutil
+
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if any(folder in word for word in child.cmdline()):
+                found += [child, *child.children(recursive=True)]
+    return found
+
+
+def _kill(processes: list[Any]) -> None:
+    """Kill them once this process has left the session: not before, or Ray would end it, too."""
+    until = time.monotonic() + _LEAVE_S
+    while ray.is_initialized() and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(_SETTLE_S)
+    _kill_now(processes)
+
+
+def _kill_now(processes: list[Any]) -> None:
+    for process in processes:
+        with suppress(Exception):  # it has ended
+            process.kill()
+
+
 @contextmanager
-def _local_session(cpus: int) -> Iterator[None]:
+def _local_session(cpus: int, hurry: threading.Event) -> Iterator[None]:
     """A Ray of this host's own that ends with the block and leaves the process as it was: its
-    environment, its handler of SIGTERM, its levels of logging, and no files.
+    environment, its handler of SIGTERM, its levels of logging, and no files. With ``hurry`` set
+    its processes get no time to end by themselves.
     """
     # Not below a long TMPDIR: paths of sockets are limited to about 100 bytes.
     folder = tempfile.mkdtemp(prefix="amorsize-", dir="/tmp" if os.path.isdir("/tmp") else None)
@@ -161,7 +215,7 @@ def _local_session(cpus: int) -> Iterator[None]:
         stack.enter_context(contract.unchanged_environment())
         if in_main and handler is not None:
             stack.callback(signal.signal, signal.SIGTERM, handler)
-        stack.callback(ray.shutdown)
+        stack.callback(_shutdown, folder, hurry)
         # "local": never another one that happens to run on this host.
         options = {"address": "local", "num_cpus": cpus, "_temp_dir": folder}
         quiet = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
@@ -170,6 +224,9 @@ def _local_session(cpus: int) -> Iterator[None]:
                 warnings.simplefilter("ignore")
                 logger.setLevel(logging.CRITICAL)
                 ray.init(**options, **quiet)
+        except KeyboardInterrupt:
+            hurry.set()
+            raise
         except Exception as error:
             remedy = "call ray.init(...) yourself to see why, or use another backend"
             reason = f"it did not start: {error}"

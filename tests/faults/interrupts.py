@@ -58,8 +58,9 @@ def campaign(name: str, count: int, seed: int, limit_s: float) -> dict[str, Any]
         counts["drivers"] += 1
         took, note = _one(rng, name, counts)
         worst = max(worst, took)
+        counts["over 2 s"] += took > 2.0
         notes += note
-    names = ("drivers", "still running", "processes", "shared memory", "files")
+    names = ("drivers", "over 2 s", "still running", "processes", "shared memory", "files")
     found = {key: counts[key] for key in names}
     return {"engine": name, **found, "worst s": round(worst, 2), "notes": notes}
 
