@@ -20,6 +20,8 @@ LOST = 0.5
 """Relative standard error of a median beyond which noise has buried the signal."""
 SLACK = 0.6
 """Share of the smaller figure that the larger one must reach: measurements are noisy."""
+START_NOISE_S = 0.001
+"""Seconds of a start that nobody misses: of so little noise may make anything."""
 EXPLAINED = 2.0
 """Factor within which the costs must predict a burst."""
 
@@ -53,10 +55,10 @@ def plausible(measured: Figure, default: Figure | None) -> Check | None:
     return Check("plausible", times <= PLAUSIBLE, f"{times:.2g} times the default")
 
 
-def not_cheaper(this: str, value: float, other: str, least: float) -> Check:
-    """Whether something costs at least what it should cost more than."""
+def not_cheaper(this: str, value: float, other: str, least: float, noise_s: float = 0.0) -> Check:
+    """Whether something costs at least what it should cost more than, but for some noise."""
     detail = f"{this} {value:.3g} s, {other} {least:.3g} s"
-    return Check("consistent", value >= SLACK * least, detail)
+    return Check("consistent", value >= SLACK * least - noise_s, detail)
 
 
 def explained(predicted_s: float, actual_s: float) -> Check:

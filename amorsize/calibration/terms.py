@@ -71,7 +71,9 @@ def starting(backend: Backend, workers: int, budget: Budget, *, first: bool) -> 
         repeated(pair, budget, least=1, most=9, share=0.5)
     one, two = summary(alone), summary(full)
     each_s = max(0.0, two.value - one.value) / max(1, workers - 1)
-    check = quality.not_cheaper(f"{workers} workers", two.value, "one", one.value)
+    check = quality.not_cheaper(
+        f"{workers} workers", two.value, "one", one.value, quality.START_NOISE_S
+    )
     fixed = quality.figure(two._replace(value=max(0.0, two.value - workers * each_s)))
     each = quality.figure(two._replace(value=each_s))
     extra_s = max(0.0, very_first_s - one.value)

@@ -159,6 +159,7 @@ def test_the_users_own_executor_is_not_replaced_and_nobody_is_blamed_wrongly() -
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_sigterm_ends_a_process_forked_during_a_run_wherever_it_arrives() -> None:
     """Also while Python cleans up after the fork, when it ignores what is raised."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not one that an engine has left
     with terminating():
         child = os.fork()
         if child == 0:
@@ -169,5 +170,6 @@ def test_sigterm_ends_a_process_forked_during_a_run_wherever_it_arrives() -> Non
                 os._exit(7)
             os._exit(8)
         _, status = os.waitpid(child, 0)
+    signal.signal(signal.SIGTERM, before)
     assert os.WIFSIGNALED(status)
     assert os.WTERMSIG(status) == signal.SIGTERM

@@ -207,7 +207,7 @@ def _burst(number: int) -> Any:
 @pytest.mark.parametrize("on_error", ["raise", "return"])
 def test_what_cannot_travel_is_named_and_the_rest_arrives(on_error: Any) -> None:
     def result(x: int) -> Any:
-        spin(0.0003)
+        spin(0.002)  # of a stream, as much runs in the caller as starting workers may take
         return threading.Lock() if x == 200 else Fragile(210) if x == 210 else x
 
     def items() -> Any:
@@ -217,7 +217,7 @@ def test_what_cannot_travel_is_named_and_the_rest_arrives(on_error: Any) -> None
 
     for function, data, expected in (
         (result, iter(range(300)), {200: UnpicklableResult, 210: ResultNotLoaded}),
-        (lambda x: spin(0.0003), items(), {220: UnpicklableItem, 230: ItemNotLoaded}),
+        (lambda x: spin(0.002), items(), {220: UnpicklableItem, 230: ItemNotLoaded}),
     ):
         plan = amorsize.plan(
             function, data, backend="multiprocessing", workers=2, on_error=on_error
