@@ -1,6 +1,7 @@
 """What to believe of a measurement: named checks, whose outcome is kept with each figure. Pure.
 
-``plausible``   within a factor of a hundred of the backend's documented default
+``plausible``   at most a hundred times the backend's documented default, and what is never free
+                at least a hundredth
 ``signal``      the median of the repeats stands within 50 %; how well it does is told
 ``consistent``  does not contradict another figure: two workers start no faster than one, an item
                 of a large chunk is no dearer than a chunk of one item, spawn no cheaper than fork
@@ -47,12 +48,15 @@ def rate(whole: Repeats, less_s: float, per: float, negligible: float) -> Figure
     return Figure(value, "measured", whole.spread, "", (check,))
 
 
-def plausible(measured: Figure, default: Figure | None) -> Check | None:
-    """Whether a figure is of the order of the documented default; ``None`` if there is none."""
+def plausible(measured: Figure, default: Figure | None, *, least: bool = False) -> Check | None:
+    """Whether a figure is of the order of the documented default, ``None`` if there is none; with
+    ``least`` it may not be too small either.
+    """
     if default is None or default.value <= 0:
         return None
     times = measured.value / default.value
-    return Check("plausible", times <= PLAUSIBLE, f"{times:.2g} times the default")
+    passed = (1 / PLAUSIBLE if least else 0.0) <= times <= PLAUSIBLE
+    return Check("plausible", passed, f"{times:.2g} times the default")
 
 
 def not_cheaper(this: str, value: float, other: str, least: float, noise_s: float = 0.0) -> Check:
@@ -73,6 +77,8 @@ def with_check(measured: Figure, check: Check | None) -> Figure:
     return measured if check is None else measured._replace(checks=(*measured.checks, check))
 
 
+NEVER_FREE = ("dispatch_s", "latency_s", "slot_s")
+"""What cannot be next to nothing; parts of a start may be."""
 AS_GOOD_AS = {
     "byte_in_1k_s": "byte_in_s",
     "byte_in_50m_s": "byte_in_s",
@@ -95,7 +101,8 @@ def judged(measured: BackendCosts, default: BackendCosts) -> BackendCosts:
         if value.origin != "measured":
             found[name] = value
             continue
-        checked = with_check(value, plausible(value, defaults.get(name)))
+        check = plausible(value, defaults.get(name), least=name in NEVER_FREE)
+        checked = with_check(value, check)
         found[name] = believed(checked, defaults.get(name) or found.get(AS_GOOD_AS.get(name, "")))
     return measured._replace(**found)
 

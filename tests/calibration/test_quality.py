@@ -32,6 +32,7 @@ def test_a_figure_that_passes_is_kept_with_its_checks() -> None:
     ("times", "failed"),
     [
         ([1.0, 1.0, 1.0], "plausible"),
+        ([1e-9, 1e-9, 1e-9], "plausible"),
         ([1e-6, 2e-4, 9e-4, 1e-5, 5e-4], "signal"),
     ],
 )
