@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from amorsize.backend import Backend, Traits
 from amorsize.calibration import quality
 from amorsize.calibration.bounded import Budget
-from amorsize.calibration.probe import NOTHING, Ask, Probe, opened
+from amorsize.calibration.probe import Ask, Block, Probe, answer, opened
 from amorsize.calibration.repeats import Repeats, repeated, summary
 from amorsize.costs import LARGE_BYTES, MEDIUM_BYTES, SMALL_BYTES, Figure, declared
 
@@ -146,10 +147,12 @@ def _item(probe: Probe, chunk_s: float, budget: Budget) -> Figure:
     """Seconds of one worker per item: chunks of many items against chunks of one."""
     chunks, size = _MANY
     least = 3 if probe.latency_s < _QUICK_S else 1
-    few, many = (
-        summary(repeated(lambda n=n: probe.burst(chunks, n).wall_s, budget, least=least, most=5))  # type: ignore[misc]
-        for n in (1, size)
-    )
+
+    def took(items: int) -> Repeats:
+        times = repeated(lambda: probe.burst(chunks, items).wall_s, budget, least=least, most=5)
+        return summary(times)
+
+    few, many = took(1), took(size)
     lanes = min(chunks, probe.workers)
     item = quality.rate(many, few.value, chunks * (size - 1) / lanes, NEGLIGIBLE_ITEM_S)
     check = quality.not_cheaper("a chunk", chunk_s, "an item within", item.value)
@@ -188,8 +191,6 @@ def inputs(probe: Probe, traits: Traits, budget: Budget, *, full: bool) -> Trans
         return Transfer(medium=declared(0.0, "shared memory"))
     if traits.inherits_memory:
         return Transfer(medium=declared(0.0, "inherited by the workers"))
-    from amorsize.calibration.probe import Block
-
     small, medium = bytes(SMALL_BYTES), bytes(MEDIUM_BYTES)
     large = bytes(LARGE_BYTES) if full else b""
     buffers = (Block(bytearray(MEDIUM_BYTES)), Block(bytearray(LARGE_BYTES) if full else b""))
@@ -230,13 +231,16 @@ def _checked_small(small: Figure, medium: Figure) -> Figure:
 
 
 def attaching(
-    backend: Backend, workers: int, budget: Budget, trip_s: float, function: object = None
+    backend: Backend,
+    workers: int,
+    budget: Budget,
+    trip_s: float,
+    function: Callable[[Any], Any] = answer,
 ) -> Repeats:
     """Seconds to open and close a session on an engine that is up."""
-    from amorsize.calibration.probe import answer
 
     def once() -> float:
-        with opened(backend, workers, budget, function=function or answer) as probe:  # type: ignore[arg-type]
+        with opened(backend, workers, budget, function=function) as probe:
             pass
         return max(0.0, probe.startup_s - trip_s) + probe.shutdown_s
 
@@ -249,10 +253,8 @@ class Weighted:
     def __init__(self, nbytes: int) -> None:
         self.load = bytes(nbytes)
 
-    def __call__(self, item: object) -> object:
+    def __call__(self, item: Any) -> Any:
         """As without the load."""
-        from amorsize.calibration.probe import answer
-
         return answer(item)
 
 
@@ -264,17 +266,3 @@ def shipping(
     """
     heavy = attaching(backend, workers, budget, trip_s, Weighted(MEDIUM_BYTES))
     return quality.rate(heavy, attach.value, MEDIUM_BYTES * workers, NEGLIGIBLE_BYTE_S)
-
-
-__all__ = [
-    "NOTHING",
-    "Starting",
-    "Throughput",
-    "Transfer",
-    "attaching",
-    "inputs",
-    "results",
-    "shipping",
-    "starting",
-    "throughput",
-]
