@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,3 +91,66 @@ def hears(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) 
         return {(warning.category, str(warning.message)) for warning in warned}
 
     return check
+
+
+class Groups:
+    """Control groups made for one test: v1 or v2, whichever this machine has."""
+
+    def __init__(self) -> None:
+        self.made: list[Path] = []
+        self.version = 0
+        self._roots: dict[str, Path] = {}
+        base = Path("/sys/fs/cgroup")
+        if (base / "cgroup.controllers").is_file():
+            self.version = 2
+            self._roots = {"cpu": base, "memory": base}
+        elif (base / "cpu" / "cpu.cfs_quota_us").is_file() or (base / "memory").is_dir():
+            self.version = 1
+            self._roots = {"cpu": base / "cpu", "memory": base / "memory"}
+
+    def make(self, path: str, *, quota: float | None = None, memory: int | None = None) -> None:
+        """Make a group below the controllers' roots, with a quota in cores and bytes."""
+        for root in dict.fromkeys(self._roots.values()):
+            group = root / path
+            if self.version == 2:
+                (group.parent / "cgroup.subtree_control").write_text("+cpu +memory")
+            group.mkdir()
+            self.made.append(group)
+        cpu, mem = self._roots["cpu"] / path, self._roots["memory"] / path
+        if quota is not None and self.version == 2:
+            (cpu / "cpu.max").write_text(f"{int(quota * 100_000)} 100000")
+        elif quota is not None:
+            (cpu / "cpu.cfs_period_us").write_text("100000")
+            (cpu / "cpu.cfs_quota_us").write_text(str(int(quota * 100_000)))
+        if memory is not None:
+            name = "memory.max" if self.version == 2 else "memory.limit_in_bytes"
+            (mem / name).write_text(str(memory))
+
+    def entry(self, path: str) -> str:
+        """Return the code by which a child enters the group."""
+        files = [str(root / path / "cgroup.procs") for root in dict.fromkeys(self._roots.values())]
+        return f"import os\nfor name in {files!r}:\n    open(name, 'w').write(str(os.getpid()))"
+
+    def remove(self) -> None:
+        for group in reversed(self.made):
+            with contextlib.suppress(OSError):
+                for pid in (group / "cgroup.procs").read_text().split():
+                    os.kill(int(pid), signal.SIGKILL)
+            with contextlib.suppress(OSError):
+                group.rmdir()
+
+
+@pytest.fixture
+def cgroups() -> Iterator[Groups]:
+    groups = Groups()
+    if not groups.version:
+        pytest.skip("no control groups are mounted at /sys/fs/cgroup")
+    trial = f"amorsize-trial-{os.getpid()}"
+    try:
+        try:
+            groups.make(trial, quota=1.0, memory=64 << 20)
+        except OSError as error:
+            pytest.skip(f"control groups cannot be made here: {error}")
+        yield groups
+    finally:
+        groups.remove()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,69 +40,6 @@ def probe(
     return found
 
 
-class Groups:
-    """Control groups made for one test: v1 or v2, whichever this machine has."""
-
-    def __init__(self) -> None:
-        self.made: list[Path] = []
-        self.version = 0
-        self._roots: dict[str, Path] = {}
-        base = Path("/sys/fs/cgroup")
-        if (base / "cgroup.controllers").is_file():
-            self.version = 2
-            self._roots = {"cpu": base, "memory": base}
-        elif (base / "cpu" / "cpu.cfs_quota_us").is_file() or (base / "memory").is_dir():
-            self.version = 1
-            self._roots = {"cpu": base / "cpu", "memory": base / "memory"}
-
-    def make(self, path: str, *, quota: float | None = None, memory: int | None = None) -> None:
-        """Make a group below the controllers' roots, with a quota in cores and bytes."""
-        for root in dict.fromkeys(self._roots.values()):
-            group = root / path
-            if self.version == 2:
-                (group.parent / "cgroup.subtree_control").write_text("+cpu +memory")
-            group.mkdir()
-            self.made.append(group)
-        cpu, mem = self._roots["cpu"] / path, self._roots["memory"] / path
-        if quota is not None and self.version == 2:
-            (cpu / "cpu.max").write_text(f"{int(quota * 100_000)} 100000")
-        elif quota is not None:
-            (cpu / "cpu.cfs_period_us").write_text("100000")
-            (cpu / "cpu.cfs_quota_us").write_text(str(int(quota * 100_000)))
-        if memory is not None:
-            name = "memory.max" if self.version == 2 else "memory.limit_in_bytes"
-            (mem / name).write_text(str(memory))
-
-    def entry(self, path: str) -> str:
-        """Return the code by which a child enters the group."""
-        files = [str(root / path / "cgroup.procs") for root in dict.fromkeys(self._roots.values())]
-        return f"import os\nfor name in {files!r}:\n    open(name, 'w').write(str(os.getpid()))"
-
-    def remove(self) -> None:
-        for group in reversed(self.made):
-            with contextlib.suppress(OSError):
-                for pid in (group / "cgroup.procs").read_text().split():
-                    os.kill(int(pid), signal.SIGKILL)
-            with contextlib.suppress(OSError):
-                group.rmdir()
-
-
-@pytest.fixture
-def cgroups() -> Iterator[Groups]:
-    groups = Groups()
-    if not groups.version:
-        pytest.skip("no control groups are mounted at /sys/fs/cgroup")
-    trial = f"amorsize-trial-{os.getpid()}"
-    try:
-        try:
-            groups.make(trial, quota=1.0, memory=64 * MIB)
-        except OSError as error:
-            pytest.skip(f"control groups cannot be made here: {error}")
-        yield groups
-    finally:
-        groups.remove()
-
-
 # In v1 the kernel refuses a child a larger quota than its parent's; in v2 it allows it.
 @pytest.mark.parametrize(
     ("outer", "inner"),
@@ -117,7 +52,7 @@ def cgroups() -> Iterator[Groups]:
     ids=["outer only", "inner tighter", "both, inner tighter", "memory: outer tighter"],
 )
 def test_the_tightest_of_two_nested_groups(
-    cgroups: Groups,
+    cgroups: Any,
     outer: tuple[float | None, int | None],
     inner: tuple[float | None, int | None],
 ) -> None:
@@ -145,7 +80,7 @@ def test_the_tightest_of_two_nested_groups(
         assert name in found["binding_cpu"]["source"]
 
 
-def test_file_cache_in_a_group_is_not_in_use(cgroups: Groups, tmp_path: Path) -> None:
+def test_file_cache_in_a_group_is_not_in_use(cgroups: Any, tmp_path: Path) -> None:
     """Reading a file fills the group's cache; the probe must not count it as used."""
     name = f"amorsize-test-{os.getpid()}"
     cgroups.make(name, memory=512 * MIB)
@@ -242,7 +177,7 @@ print(plan.workers, plan.run() == list(range(10)))
 """
 
 
-def test_a_plan_in_a_small_group_fits_its_memory_and_finishes(cgroups: Groups) -> None:
+def test_a_plan_in_a_small_group_fits_its_memory_and_finishes(cgroups: Any) -> None:
     name = f"amorsize-hungry-{os.getpid()}"
     try:
         cgroups.make(name, memory=512 * MIB)
