@@ -17,6 +17,7 @@ COMMANDS = {
     "truth": "benchmarks.truth",
     "repeatability": "benchmarks.repeatability",
     "slow_dask": "benchmarks.slow_dask",
+    "safety": "benchmarks.safety",
 }
 
 

@@ -109,3 +109,10 @@ def test_truth_and_repeatability() -> None:
     told = bench("repeatability", "--engines", "threads", "--repeats", "2")
     assert "dispatch_s" in told
     assert "start of two workers" in told
+
+
+def test_safety() -> None:
+    """The plan's run and the bare one give the same results on the loop and on workers."""
+    told = bench("safety", "--smoke", "--repeats", "1", "--only", "even_1ms", "tiny_sqrt")
+    assert "geometric mean" in told
+    assert "n/a" not in told
