@@ -51,6 +51,7 @@ from amorsize.worker import (
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from amorsize.ending import ending_processes
     from amorsize.executors import ExecutorBackend, ExecutorSession
     from amorsize.plans import Plan
     from amorsize.probes import Limits
@@ -345,6 +346,7 @@ __all__ = [
     "TranslationUnsupported",
     "WorkerLost",
     "declared",
+    "ending_processes",
     "fallback",
     "host_name",
     "innermost",
@@ -364,6 +366,7 @@ __all__ = [
 _LATER = {
     "ExecutorBackend": "executors",
     "ExecutorSession": "executors",
+    "ending_processes": "ending",
     "Shipment": "shipping",
     "run_shipped": "shipping",
 }

@@ -8,7 +8,6 @@ import shutil
 import signal
 import tempfile
 import threading
-import time
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
@@ -50,9 +49,6 @@ def run_shipped(digest: str, box: list[Any], *chunk: Any) -> contract.PackedOutc
 
 _END_S = 0.1
 """Seconds that chunks get to end before they are cancelled."""
-_LEAVE_S, _SETTLE_S = 5.0, 0.2
-"""Most seconds to wait until this process has left a session, and seconds after that before the
-session's processes are killed."""
 
 
 class RaySession(contract.RelaySession):
@@ -128,15 +124,12 @@ class RaySession(contract.RelaySession):
         aborts the caller's process if a task ends in the moment in which it is cancelled: chunks
         nobody waits for are left alone, and short ones get the time to end here.
         """
-        references, self.handles, self._function = list(self.handles.values()), {}, ()
+        refs, self.handles, self._function = list(self.handles.values()), {}, ()
         if cancel:
             self._hurry.set()
-        if cancel and references and ray.is_initialized():
+        if cancel and refs and ray.is_initialized():
             with suppress(Exception):  # nodes may be gone
-                number = len(references)
-                _, late = ray.wait(
-                    references, num_returns=number, timeout=_END_S, fetch_local=False
-                )
+                _, late = ray.wait(refs, num_returns=len(refs), timeout=_END_S, fetch_local=False)
                 for reference in late:
                     ray.cancel(reference, force=True)
         self._stack.close()
@@ -156,47 +149,10 @@ def _check_room(num_cpus: float) -> None:
 
 def _shutdown(folder: str, hurry: threading.Event) -> None:
     """End the session that keeps its files in ``folder``. Ray gives each of its processes a second
-    to end by itself, after another: whoever pressed Ctrl-C has no time for that.
+    to end by itself, one after another, and forgets those of a start that was interrupted.
     """
-    if hurry.is_set():
-        killer = threading.Thread(target=_kill, args=(_processes(folder),), daemon=True)
-        killer.start()
+    with contract.ending_processes(folder, lambda: not ray.is_initialized(), hurry=hurry.is_set()):
         ray.shutdown()
-        killer.join()
-    else:
-        ray.shutdown()
-    # Those of a start that was interrupted Ray forgets. One may have been forked just then, and
-    # is to be known by its command only in a moment.
-    for wait_s in (_SETTLE_S, 0.0) if hurry.is_set() else (0.0,):
-        _kill_now(_processes(folder))
-        time.sleep(wait_s)
-
-
-def _processes(folder: str) -> list[Any]:
-    """Ray's processes that belong to the session with this folder."""
-    import psutil
-
-    found = []
-    for child in psutil.Process().children():
-        with suppress(psutil.Error):
-            if any(folder in word for word in child.cmdline()):
-                found += [child, *child.children(recursive=True)]
-    return found
-
-
-def _kill(processes: list[Any]) -> None:
-    """Kill them once this process has left the session: not before, or Ray would end it, too."""
-    until = time.monotonic() + _LEAVE_S
-    while ray.is_initialized() and time.monotonic() < until:
-        time.sleep(0.01)
-    time.sleep(_SETTLE_S)
-    _kill_now(processes)
-
-
-def _kill_now(processes: list[Any]) -> None:
-    for process in processes:
-        with suppress(Exception):  # it has ended
-            process.kill()
 
 
 @contextmanager

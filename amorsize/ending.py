@@ -1,0 +1,66 @@
+"""The end of processes that an engine has started below this one. Public through
+:mod:`amorsize.backend`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+_LEAVE_S, _SETTLE_S = 5.0, 0.2
+"""Most seconds to wait until this process has left an engine, and seconds after that before the
+engine's processes are killed."""
+
+
+@contextmanager
+def ending_processes(word: str, left: Callable[[], bool], *, hurry: bool) -> Iterator[None]:
+    """Around an engine's own shut-down: kills what it leaves. In a ``hurry``, after Ctrl-C, its
+    processes are killed as soon as this one has left the engine, without time to end by themselves.
+
+    Args:
+        word: part of the commands of the engine's processes, a folder of its own, say; what these
+            have started belongs to them.
+        left: whether this process has left the engine, and outlives it.
+        hurry: whether somebody waits for the end.
+    """
+    killer = None
+    if hurry:
+        killer = threading.Thread(target=_kill_once, args=(left, _processes(word)), daemon=True)
+        killer.start()
+    try:
+        yield
+    finally:
+        if killer is not None:
+            killer.join()
+        _kill(_processes(word))
+        if hurry:  # one may have been forked just then, and be known by its command only now
+            time.sleep(_SETTLE_S)
+            _kill(_processes(word))
+
+
+def _processes(word: str) -> list[Any]:
+    import psutil
+
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if any(word in part for part in child.cmdline()):
+                found += [child, *child.children(recursive=True)]
+    return found
+
+
+def _kill_once(left: Callable[[], bool], processes: list[Any]) -> None:
+    until = time.monotonic() + _LEAVE_S
+    while not left() and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(_SETTLE_S)
+    _kill(processes)
+
+
+def _kill(processes: list[Any]) -> None:
+    for process in processes:
+        with suppress(Exception):  # it has ended
+            process.kill()
