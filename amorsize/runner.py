@@ -81,7 +81,8 @@ class Run:
         self._submitted: dict[int, float] = {}
         self._ready: list[Piece] = []
         self._cancel = False
-        self._began = self._opened_at = self._computed_s = self._chunk_wall_s = 0.0
+        self._item_s = 0.0
+        self._began = self._open_s = self._computed_s = self._chunk_wall_s = 0.0
         self.window = Window()
 
     @property
@@ -92,12 +93,13 @@ class Run:
     def pieces(self) -> Generator[Piece, None, None]:
         """Results as they arrive, in any order. Closing the iterator cancels the run."""
         with terminating():
-            begin = self._opened_at = time.perf_counter()
+            begin = time.perf_counter()
             session = self._open()
             if session is None:
                 return
             self._began = time.perf_counter()
-            self.report.startup_s += self._began - begin
+            self._open_s = self._began - begin
+            self.report.startup_s += self._open_s
             if self.report.watch is not None:
                 name, startup_s = self.backend.name, self._began - begin
                 self.report.watch.workers_started(name, session.workers, startup_s)
@@ -214,7 +216,8 @@ class Run:
         else:
             self._recovery.progressed()
             if self.report.first_answer_s is None:
-                self.report.first_answer_s = begin - self._opened_at - outcome.times.wall_s
+                # Since it was submitted: reading the data may have taken long before.
+                self.report.first_answer_s = self._open_s + flown_s - outcome.times.wall_s
             if outcome.voices:
                 replay(outcome.voices)
             count = len(outcome.values)
@@ -235,11 +238,14 @@ class Run:
         self._chunk_wall_s, self._computed_s = wall_s, self._computed_s + wall_s
         seen = wall_s / len(outcome.values)
         if self.feed.item_s > 0:
-            mixed = (self.feed.item_s + seen) / 2
-            if not 1 / REVISE < mixed / self.feed.item_s < REVISE:
+            # The mean of about the last chunk of each worker: single ones are uneven by chance.
+            believed = self._item_s or self.feed.item_s
+            believed += (seen - believed) / (1 + self.request.workers)
+            self._item_s = believed
+            if not 1 / REVISE < believed / self.feed.item_s < REVISE:
                 if self.report.watch is not None:
-                    self.report.watch.revised(self.feed.item_s, mixed)
-                self.feed.rescale(mixed)
+                    self.report.watch.revised(self.feed.item_s, believed)
+                self.feed.rescale(believed)
         self._fit()
         elapsed = time.perf_counter() - self._began
         if (
