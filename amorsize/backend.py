@@ -34,7 +34,7 @@ from amorsize.errors import (
     WorkerLost,
 )
 from amorsize.installed import installed_version, is_installed
-from amorsize.interrupts import shielded, unchanged_environment
+from amorsize.interrupts import raise_if_terminated, shielded, unchanged_environment
 from amorsize.packing import FunctionPayload, Packed, innermost
 from amorsize.source import IndexedSource, Span
 from amorsize.work import Chunk, OpenRequest
@@ -203,6 +203,7 @@ class RelaySession(Session):
         """Block until a chunk ends, the time is over, or the engine has vanished."""
         deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         while True:
+            raise_if_terminated()
             left = max(0.0, min(_LOOK_S, deadline - time.monotonic()))
             done = super().wait(futures, left)
             if (now := time.monotonic()) > self._look_at:

@@ -19,6 +19,10 @@ class Terminated(SystemExit):
         super().__init__(128 + signal.SIGTERM)
 
 
+_terminated = False
+"""Whether SIGTERM has arrived during this run."""
+
+
 @contextmanager
 def shielded() -> Iterator[None]:
     """Hold Ctrl-C and SIGTERM back until the end of the block, which must be short: a second
@@ -48,15 +52,18 @@ def terminating() -> Iterator[None]:
         yield
         return
 
-    home = os.getpid()
+    global _terminated
+    home, _terminated = os.getpid(), False
 
     def unwind(*_: Any) -> None:
+        global _terminated
         if os.getpid() != home:  # a worker that an executor has just forked
             # Python drops what is raised while it still cleans up after the fork, and the worker
             # would live on: its executor would wait for it for ever.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
             return
+        _terminated = True
         raise Terminated
 
     signal.signal(signal.SIGTERM, unwind)
@@ -67,8 +74,17 @@ def terminating() -> Iterator[None]:
         os.kill(os.getpid(), signal.SIGTERM)
         raise
     finally:
+        _terminated = False
         if signal.getsignal(signal.SIGTERM) is unwind:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def raise_if_terminated() -> None:
+    """End the run if a SIGTERM has come and what it raised was dropped: an engine's callbacks and
+    destructors cannot raise, and one of them may have been running just then.
+    """
+    if _terminated and _in_main_thread():
+        raise Terminated
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from amorsize.errors import (
     WorkersKeepDying,
 )
 from amorsize.feed import Feed
-from amorsize.interrupts import shielded, terminating
+from amorsize.interrupts import raise_if_terminated, shielded, terminating
 from amorsize.judge import AFTER_ALL, FirstFailure, Judge
 from amorsize.recovery import Recovery, most_deaths
 from amorsize.report import RunReport
@@ -139,6 +139,7 @@ class Run:
 
     def _await(self, session: Session, most_s: float) -> None:
         """Wait until chunks end, ``most_s`` seconds are over, or the run's time is."""
+        raise_if_terminated()
         left = self.ends_at - time.perf_counter()
         if left <= 0:
             self._expire()

@@ -180,7 +180,7 @@ def _local_session(cpus: int, hurry: threading.Event) -> Iterator[None]:
                 warnings.simplefilter("ignore")
                 logger.setLevel(logging.CRITICAL)
                 ray.init(**options, **quiet)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             hurry.set()
             raise
         except Exception as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -173,3 +175,33 @@ def test_sigterm_ends_a_process_forked_during_a_run_wherever_it_arrives() -> Non
     signal.signal(signal.SIGTERM, before)
     assert os.WIFSIGNALED(status)
     assert os.WTERMSIG(status) == signal.SIGTERM
+
+
+DROPPING = """
+import os, signal, sys, amorsize
+
+class Odd:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000):  # the handler runs here, where nothing can be raised
+            pass
+
+def data():
+    for item in range(3_000_000):
+        if item == 2_000_000:
+            Odd()
+        yield item
+
+if __name__ == "__main__":
+    sys.unraisablehook = lambda told: None
+    amorsize.plan(abs, data(), backend="threads", workers=2, chunk_size=1000).run()
+    print("ran on")
+"""
+
+
+def test_a_sigterm_whose_exception_is_dropped_still_ends_the_run() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DROPPING], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == ""
+    assert done.returncode == -signal.SIGTERM, done.stderr
