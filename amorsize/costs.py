@@ -174,6 +174,9 @@ class BackendCosts(NamedTuple):
         return cls(**{name: _figure(name, data) for name in wanted})
 
 
+STEADY_S = {"local": 0.1, "remote": 0.6}
+"""Seconds after which a calibration of a local backend, or of one that may be on other hosts,
+repeats nothing any more."""
 COUNTS = ("slowdown", "slots", "in_flight")
 """Figures that are numbers, not seconds."""
 SMALL_BYTES, MEDIUM_BYTES, LARGE_BYTES = 1_000, 1_000_000, 50_000_000

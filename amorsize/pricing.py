@@ -9,7 +9,7 @@ import threading
 from amorsize import cost_store
 from amorsize.backend import Backend
 from amorsize.cost_store import Stored
-from amorsize.costs import BackendCosts, Figure
+from amorsize.costs import STEADY_S, BackendCosts, Figure
 
 CALIBRATION_SHARE = 0.05
 """Largest part of the predicted serial time that may go into measuring one backend."""
@@ -45,7 +45,7 @@ def price(
         known = _known.get(key)
     if known is None:
         known = cost_store.load(backend, workers)
-    if known is None or (large and _lacks_large(known.costs)):
+    if known is None or _is_guess(known.costs) or (large and _lacks_large(known.costs)):
         measured = _measure_if_worth(backend, workers, worth_s, running=running, full=large)
         known = measured or known
     if known is None:
@@ -162,6 +162,13 @@ def _keep(backend: Backend, workers: int, stored: Stored) -> None:
     cost_store.save(backend, workers, stored)
 
 
+def _is_guess(costs: BackendCosts | None) -> bool:
+    """Whether a run has seen what starting takes, and nobody has measured the rest."""
+    if costs is None:
+        return False
+    return costs.dispatch_s.origin == "fallback" and not costs.dispatch_s.checks
+
+
 def _lacks_large(costs: BackendCosts | None) -> bool:
     """Whether large messages are not measured yet, and differ from others."""
     return (
@@ -190,8 +197,6 @@ def _expected_s(backend: Backend, *, running: bool, full: bool) -> float:
     """Seconds a measurement should take, going by the fallback costs; repeats end with the
     budget.
     """
-    from amorsize.calibration.measure import STEADY_S
-
     costs = backend.fallback_costs()
     most = STEADY_S["remote" if backend.traits.remote else "local"]
     seconds = _CHUNKS_SENT * costs.slot_s.value / 2 + 10 * costs.latency_s.value

@@ -6,13 +6,11 @@ from amorsize.backend import Backend
 from amorsize.calibration import quality, terms
 from amorsize.calibration.bounded import Budget, CalibrationFailed, bounded
 from amorsize.calibration.probe import Probe, opened
-from amorsize.costs import BackendCosts, Check, Figure, declared
+from amorsize.costs import STEADY_S, BackendCosts, Check, Figure, declared
 from amorsize.model import Configuration, predict
 from amorsize.profile import Profile
 from amorsize.schedule import fixed
 
-STEADY_S = {"local": 0.1, "remote": 0.6}
-"""Seconds after which nothing is repeated any more."""
 LIMIT_S, COLD_LIMIT_S = 20.0, 180.0
 """Seconds after which a measurement is given up; where it starts a cluster, which nobody does
 without being asked to, the second.

@@ -21,8 +21,8 @@ import amorsize
 from amorsize import cost_store, pricing
 from amorsize.backend import Availability, Backend, Chunk, OpenRequest, Session, Traits
 from amorsize.calibration import CalibrationFailed, calibrate
-from amorsize.calibration.measure import STEADY_S
 from amorsize.cost_store import CostStoreWarning, Stored
+from amorsize.costs import STEADY_S
 from amorsize.plugins import registry
 from amorsize_local.processes import ProcessBackend
 from amorsize_local.threads import ThreadBackend
@@ -201,6 +201,15 @@ def test_costs_that_runs_contradict_are_measured_anew(store: Path) -> None:
     pricing.observe(backend, workers=2, first_answer_s=contradicts, shutdown_s=0.0, first=False)
     assert cost_store.load(backend, 2) is None
     assert pricing.price(backend, workers=2, worth_s=0.0).startup_s.origin == "fallback"
+
+
+def test_what_a_run_saw_of_a_start_does_not_keep_the_rest_from_being_measured() -> None:
+    backend = ThreadBackend()
+    pricing.observe(backend, workers=2, first_answer_s=0.5, shutdown_s=0.1, first=False)
+    seen = pricing.price(backend, workers=2, worth_s=0.0)
+    assert seen.startup_s.origin == "observed"
+    assert seen.dispatch_s.origin == "fallback"
+    assert pricing.price(backend, workers=2, worth_s=1e6).dispatch_s.checks
 
 
 def test_real_runs_do_not_contradict_what_was_just_measured(store: Path) -> None:
