@@ -179,6 +179,20 @@ STEADY_S = {"local": 0.1, "remote": 0.6}
 repeats nothing any more."""
 COUNTS = ("slowdown", "slots", "in_flight")
 """Figures that are numbers, not seconds."""
+DETAILS = (
+    "slots",
+    "in_flight",
+    "byte_in_1k_s",
+    "byte_in_50m_s",
+    "buffer_in_s",
+    "buffer_in_50m_s",
+    "byte_out_1k_s",
+    "byte_out_50m_s",
+    "buffer_out_s",
+    "buffer_out_50m_s",
+)
+"""Figures that a reader of a plan wants to see only if there is something to say of them; all are
+in ``plan.costs``."""
 SMALL_BYTES, MEDIUM_BYTES, LARGE_BYTES = 1_000, 1_000_000, 50_000_000
 """Sizes of messages that are measured. Between them seconds per byte follow the logarithm."""
 

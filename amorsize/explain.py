@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from amorsize.costs import COUNTS
+from amorsize.costs import COUNTS, DETAILS
 from amorsize.planner import NOTICEABLE_LOAD
 
 if TYPE_CHECKING:
@@ -134,6 +134,8 @@ def _costs(plan: Plan) -> list[str]:
     for name, figure in costs.items():
         value = figure["value"]
         if figure["origin"] == "declared" and value == 0:
+            continue
+        if name in DETAILS and not figure.get("note"):
             continue
         shown = f"{value:.2f}" if name in COUNTS else seconds(value)
         note = f", {figure['note']}" if figure.get("note") else ""
