@@ -111,7 +111,7 @@ def show_costs(name: str, runs: list[dict[str, Any]]) -> None:
     """Medians of the calibrated figures."""
     print(f"\n{name}: calibrated costs, median of {len(runs)} (least to most)")
     for cost in runs[0]["costs"]:
-        values = [run["costs"][cost]["value"] for run in runs]
+        values = [run["costs"][cost]["value"] for run in runs if cost in run["costs"]]
         origin = runs[0]["costs"][cost]["origin"]
         middle = statistics.median(values)
         spread = f"{min(values):.3g} to {max(values):.3g}"
