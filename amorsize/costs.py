@@ -83,6 +83,8 @@ class BackendCosts(NamedTuple):
     """Factor (>= 1) by which user code runs slower in one of its workers than alone."""
     startup_first_s: Figure | None = None
     """Seconds that the first start of a process takes beyond later ones: imports, servers."""
+    startup_cpu_s: Figure | None = None
+    """CPU seconds that the start of a worker takes: those beyond the cores wait for it."""
     attach_s: Figure | None = None
     """Seconds to open and close a session on an engine that is up."""
     item_s: Figure | None = None
@@ -119,7 +121,13 @@ class BackendCosts(NamedTuple):
         sessions to open and close.
         """
         up = declared(0.0, "already running")
-        return self._replace(startup_s=up, startup_worker_s=up, startup_first_s=None, shutdown_s=up)
+        return self._replace(
+            startup_s=up,
+            startup_worker_s=up,
+            startup_first_s=None,
+            startup_cpu_s=None,
+            shutdown_s=up,
+        )
 
     def stopped(self, *, first: bool) -> BackendCosts:
         """The same costs with the engine to be started, for the ``first`` time in this process or
@@ -128,10 +136,13 @@ class BackendCosts(NamedTuple):
         extra = self.startup_first_s if first else None
         return self._replace(attach_s=None, startup_first_s=extra)
 
-    def starting_s(self, workers: int) -> float:
-        """Seconds to start an engine with that many workers."""
+    def starting_s(self, workers: int, cores: float = math.inf) -> float:
+        """Seconds to start an engine with that many workers on so many cores."""
         first = self.startup_first_s.value if self.startup_first_s else 0.0
-        return first + self.startup_s.value + workers * self.startup_worker_s.value
+        seconds = first + self.startup_s.value + workers * self.startup_worker_s.value
+        if self.startup_cpu_s is not None:
+            seconds += self.startup_cpu_s.value * max(0.0, workers / cores - 1)
+        return seconds
 
     def into(self, nbytes: float, buffers: float = 0.0) -> float:
         """Seconds that a message of ``nbytes`` takes to a worker, ``buffers`` bytes of it out of
@@ -180,6 +191,7 @@ repeats nothing any more."""
 COUNTS = ("slowdown", "slots", "in_flight")
 """Figures that are numbers, not seconds."""
 DETAILS = (
+    "startup_cpu_s",
     "slots",
     "in_flight",
     "byte_in_1k_s",

@@ -325,4 +325,4 @@ class Execution:
 
 def _starting_s(offer: Offer, workers: int) -> float:
     costs = offer.costs
-    return costs.starting_s(workers) + costs.shutdown_s.value
+    return costs.starting_s(workers, offer.capacity.cores) + costs.shutdown_s.value

@@ -78,7 +78,7 @@ def predict(profile: Profile, configuration: Configuration, items: int) -> Predi
     lanes = max(1, min(configuration.workers, shape.chunks))
     costs = configuration.costs
     terms = [
-        Term(STARTUP, costs.starting_s(configuration.workers)),
+        Term(STARTUP, costs.starting_s(configuration.workers, configuration.cores)),
         Term(ATTACHING, costs.attach_s.value if costs.attach_s else 0.0),
         Term(WARMUP, _warmup_s(profile, configuration)),
     ]

@@ -54,16 +54,19 @@ def simulate(
     draw = random.Random(seed)
     costs, workers = configuration.costs, configuration.workers
     traits = configuration.traits
-    start_s = costs.starting_s(0) + (costs.attach_s.value if costs.attach_s else 0.0)
-    each_s = costs.startup_worker_s.value
+    attach_s = costs.attach_s.value if costs.attach_s else 0.0
+
+    def up_s(number: int) -> float:
+        return attach_s + costs.starting_s(number, configuration.cores)
+
     travels = not traits.shares_memory
     sends = travels and not traits.inherits_memory
     extra_s = costs.item_s.value if costs.item_s else 0.0
     half_dispatch, half_trip = costs.dispatch_s.value / 2, costs.latency_s.value / 2
 
-    free = [start_s + each_s * (number + 1) for number in range(workers)]
+    free = [up_s(number + 1) for number in range(workers)]
     heapq.heapify(free)
-    driver = start_s + each_s * workers
+    driver = up_s(workers)
     arrivals: list[tuple[float, int]] = []
     busy, driver_busy, used = 0.0, 0.0, 0
     for size in configuration.schedule.sizes(items):

@@ -114,6 +114,7 @@ class ProcessSession(Session):
 
     def _start_missing(self) -> None:
         try:
+            _preload_server()
             with shielded():
                 while len(self._workers) < self._wanted:
                     self._start_worker()
@@ -403,6 +404,18 @@ def _kill_descendants(pid: int | None) -> None:
             for child in children:
                 _kill_descendants(child)
                 os.kill(child, signal.SIGKILL)
+
+
+def _preload_server() -> None:
+    """Have a fork server that is still to be started load what every worker needs, once for all
+    of them, besides what its user has it load.
+    """
+    from multiprocessing import forkserver
+
+    server = getattr(forkserver, "_forkserver", None)
+    modules = getattr(server, "_preload_modules", None)
+    if server is not None and modules is not None and serve.__module__ not in modules:
+        server.set_forkserver_preload([*modules, serve.__module__])
 
 
 @contextmanager

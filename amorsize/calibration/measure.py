@@ -6,6 +6,7 @@ from amorsize.backend import Backend
 from amorsize.calibration import quality, terms
 from amorsize.calibration.bounded import Budget, CalibrationFailed, bounded
 from amorsize.calibration.probe import Probe, opened
+from amorsize.calibration.start import Starting, starting
 from amorsize.costs import STEADY_S, BackendCosts, Check, Figure, declared
 from amorsize.model import Configuration, predict
 from amorsize.profile import Profile
@@ -71,9 +72,9 @@ def _measured(
 ) -> BackendCosts:
     try:
         running = backend.availability().running
-        start = terms.Starting(_UP, _UP, _UP)
+        start = Starting(_UP, _UP, _UP, None, None)
         if not running:
-            start = terms.starting(backend, workers, budget, first=first)
+            start = starting(backend, workers, budget, first=first)
         asks = (
             terms.SMALL,
             terms.MEDIUM,
@@ -97,7 +98,7 @@ def _measured(
 
 
 def _assembled(
-    start: terms.Starting,
+    start: Starting,
     found: terms.Throughput,
     into: terms.Transfer,
     out: terms.Transfer,
@@ -114,6 +115,7 @@ def _assembled(
         byte_out_s=out.medium,
         slowdown=default.slowdown,
         startup_first_s=start.first_s,
+        startup_cpu_s=start.cpu_s,
         item_s=found.item_s,
         slots=found.slots,
         in_flight=found.in_flight,

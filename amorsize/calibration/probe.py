@@ -5,12 +5,13 @@ Bursts go through amorsize's own runner: what a run pays for a chunk is what is 
 
 from __future__ import annotations
 
-import pickle
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from amorsize.asking import NOTHING, Ask, answer
 from amorsize.backend import Availability, Backend, Chunk, OpenRequest, Session, Traits
 from amorsize.calibration.bounded import Budget
 from amorsize.collect import in_one_list
@@ -29,42 +30,6 @@ MOST_ITEMS = 20_000
 _LAST = 1 << 62
 _NAP_S, _GATHERING_S = 0.02, 5.0
 """Seconds that chunks wait so as not to be taken by one worker, and most seconds to try that."""
-
-
-class Block:
-    """Bytes that are pickled out of band, as arrays of numpy are."""
-
-    def __init__(self, data: Any) -> None:
-        self.data = data
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """Protocol 5's way; nobody else pickles it."""
-        return Block, (pickle.PickleBuffer(self.data),)
-
-
-class Ask(NamedTuple):
-    """An item that asks for something."""
-
-    result_bytes: int = 0
-    """Size of the result."""
-    out_of_band: bool = False
-    """Whether the result is pickled out of band."""
-    nap_s: float = 0.0
-    """Seconds to wait."""
-
-
-NOTHING = None
-
-
-def answer(item: Any) -> Any:
-    """The function of the probes: nothing, unless the item asks for something."""
-    if not isinstance(item, Ask):
-        return None
-    if item.nap_s:
-        time.sleep(item.nap_s)
-    if not item.result_bytes:
-        return None
-    return Block(bytearray(item.result_bytes)) if item.out_of_band else bytes(item.result_bytes)
 
 
 class Burst(NamedTuple):
@@ -88,6 +53,8 @@ class Probe:
 
     startup_s: float = 0.0
     """Seconds until all workers had answered."""
+    startup_cpu_s: float = 0.0
+    """CPU seconds of this process meanwhile."""
     shutdown_s: float = 0.0
     """Seconds to close it, once it is closed."""
     latency_s: float = 0.0
@@ -108,12 +75,22 @@ class Probe:
     def trip(self, item: Any = NOTHING, count: int = 1) -> float:
         """Seconds to send ``count`` chunks of one item and hold all their results."""
         begin = time.perf_counter()
+        self._answers(item, count)
+        return time.perf_counter() - begin
+
+    def worker_cpu_s(self) -> float:
+        """CPU seconds that a worker has used since its process was started; 0 for a thread."""
+        return float(self._answers(Ask(caller=os.getpid()))[0])
+
+    def _answers(self, item: Any, count: int = 1) -> list[Any]:
+        """The results of ``count`` chunks of one item."""
+        results: list[Any] = []
         pending = {self._submit(item) for _ in range(count)}
         while pending:
             for future in self._session.wait(pending, self._budget.left_s()):
                 pending.discard(future)
-                future.result().unpack()
-        return time.perf_counter() - begin
+                results += future.result().unpack().values
+        return results
 
     def gather(self) -> None:
         """Wait until as many chunks run at once as there are workers: the first to be up would
@@ -219,7 +196,7 @@ def opened(
     assert source is None or isinstance(source, IndexedSource)
     request = OpenRequest(function, workers, source)
     budget.left_s()
-    begin = time.perf_counter()
+    cpu, begin = time.process_time(), time.perf_counter()
     session = backend.open(request)
     finished = False
     try:
@@ -228,6 +205,7 @@ def opened(
         if cold and traits.remote and workers > 1:
             probe.gather()
         probe.startup_s = time.perf_counter() - begin
+        probe.startup_cpu_s = time.process_time() - cpu
         yield probe
         finished = True
     finally:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from amorsize.asking import Ask, Block, Weighted, answer
 from amorsize.backend import Backend, Traits
 from amorsize.calibration import quality
 from amorsize.calibration.bounded import Budget
-from amorsize.calibration.probe import Ask, Block, Probe, answer, opened
+from amorsize.calibration.probe import Probe, opened
 from amorsize.calibration.repeats import Repeats, repeated, summary
 from amorsize.costs import LARGE_BYTES, MEDIUM_BYTES, SMALL_BYTES, Figure, declared
 
@@ -23,8 +24,6 @@ _QUICK_S = 0.001
 its noise."""
 _MANY = (8, 500)
 """Chunks and their items in the burst that tells what an item costs."""
-_SLOW_START_S = 0.3
-"""Pools that take longer are started once of each size."""
 _NAP_S = 0.005
 NEGLIGIBLE_BYTE_S, NEGLIGIBLE_ITEM_S = 1e-9, 2e-6
 """Noise of a rate below these does not matter: a gigabyte a second, half a million items."""
@@ -36,54 +35,6 @@ SMALL = Ask(SMALL_BYTES)
 LARGE = Ask(LARGE_BYTES)
 LARGE_BUFFER = Ask(LARGE_BYTES, out_of_band=True)
 NAP = Ask(nap_s=_NAP_S)
-
-
-class Starting(NamedTuple):
-    """What it takes to start and stop an engine."""
-
-    fixed_s: Figure
-    each_s: Figure
-    stop_s: Figure
-    first_s: Figure | None = None
-
-
-def starting(backend: Backend, workers: int, budget: Budget, *, first: bool) -> Starting:
-    """Fixed and marginal start-up and shut-down, from pools of one worker and of ``workers``
-    that take turns; and what the ``first`` start of this process takes beyond later ones.
-    """
-    alone: list[float] = []
-    full: list[float] = []
-    stops: list[float] = []
-
-    def start(count: int) -> float:
-        with opened(backend, count, budget, cold=True) as probe:
-            trip_s = min(probe.trip(), probe.trip())
-        stops.append(probe.shutdown_s)
-        backend.release()
-        return max(0.0, probe.startup_s - trip_s)
-
-    def pair() -> float:
-        alone.append(start(1))
-        full.append(start(workers))
-        return full[-1]
-
-    very_first_s = start(1) if first else 0.0
-    if pair() < _SLOW_START_S:
-        repeated(pair, budget, least=1, most=9, share=0.5)
-    one, two = summary(alone), summary(full)
-    each_s = max(0.0, two.value - one.value) / max(1, workers - 1)
-    check = quality.not_cheaper(
-        f"{workers} workers", two.value, "one", one.value, quality.START_NOISE_S
-    )
-    fixed = quality.figure(two._replace(value=max(0.0, two.value - workers * each_s)))
-    each = quality.figure(two._replace(value=each_s))
-    extra_s = max(0.0, very_first_s - one.value)
-    return Starting(
-        quality.with_check(fixed, check),
-        quality.with_check(each, check),
-        quality.figure(summary(stops)),
-        Figure(extra_s, "measured", note="once a process") if first else None,
-    )
 
 
 class Throughput(NamedTuple):
@@ -245,17 +196,6 @@ def attaching(
         return max(0.0, probe.startup_s - trip_s) + probe.shutdown_s
 
     return summary(repeated(once, budget, least=3 if trip_s < _QUICK_S else 2, most=5))
-
-
-class Weighted:
-    """The function of the probes with something to carry."""
-
-    def __init__(self, nbytes: int) -> None:
-        self.load = bytes(nbytes)
-
-    def __call__(self, item: Any) -> Any:
-        """As without the load."""
-        return answer(item)
 
 
 def shipping(

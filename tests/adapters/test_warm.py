@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import signal
 import subprocess
@@ -162,3 +163,26 @@ if __name__ == "__main__":
     assert run() == expected
 """
     subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
+
+
+def test_a_fork_server_loads_what_workers_need_and_what_the_user_wants() -> None:
+    code = """
+import json, multiprocessing, os, sys
+import amorsize
+multiprocessing.set_forkserver_preload(["colorsys"])
+
+def server_had(x):
+    with open(f"/proc/{os.getppid()}/cmdline") as file:
+        return file.read()
+
+results = amorsize.map(server_had, range(20), backend="multiprocessing", workers=2, chunk_size=1,
+                       options={"start_method": "forkserver"})
+print(json.dumps([results[-1], list(multiprocessing.forkserver._forkserver._preload_modules)]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], timeout=60, check=True, capture_output=True, text=True
+    )
+    command, modules = json.loads(done.stdout)
+    assert modules == ["colorsys", "amorsize_local.server"]
+    assert "forkserver" in command
+    assert "colorsys" in command

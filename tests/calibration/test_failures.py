@@ -36,14 +36,17 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     pricing.forget()
 
 
+def forked_workers() -> set[psutil.Process]:
+    """Children of the fork server; it belongs to the interpreter, and ends with it."""
+    here = psutil.Process()
+    return set(here.children(recursive=True)) - set(here.children())
+
+
 @pytest.fixture
 def no_process_left() -> Iterator[None]:
-    before = set(psutil.Process().children(recursive=True))
+    before = forked_workers()
     yield
-    left = [p for p in psutil.Process().children(recursive=True) if p not in before]
-    # the helpers of forkserver and of resources belong to the interpreter, and end with it
-    workers = [p for p in left if "amorsize" in " ".join(p.cmdline()) and p.is_running()]
-    _, alive = psutil.wait_procs(workers, timeout=5)
+    _, alive = psutil.wait_procs(forked_workers() - before, timeout=5)
     assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -90,9 +93,8 @@ class Faulty(Backend):
 
 def dies_half_way(session: Session, chunk: Chunk) -> Future[Any]:
     if chunk.number == 20:
-        for process in psutil.Process().children(recursive=True):
-            if process.name() and "amorsize" in " ".join(process.cmdline()):
-                process.send_signal(signal.SIGKILL)
+        for process in forked_workers():
+            process.send_signal(signal.SIGKILL)
         raise ConnectionResetError("the engine has gone")
     return session.submit(chunk)
 
