@@ -13,8 +13,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from amorsize.hookspecs import ENTRY_POINT_GROUP
 from amorsize.installed import METADATA
+
+ENTRY_POINT_GROUP = "amorsize"
 
 
 def wanted_plugins() -> Iterator[tuple[str, set[str]]]:

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from amorsize.backend import Backend
     from amorsize.events import Observer
 
-ENTRY_POINT_GROUP = "amorsize"
-
 hookspec = pluggy.HookspecMarker("amorsize")
 hookimpl = pluggy.HookimplMarker("amorsize")
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-import pluggy
-
-from amorsize import hookspecs
 from amorsize.backend import CONTRACT_VERSION, Availability, Backend
 from amorsize.discovery import load, wanted_plugins
 from amorsize.errors import BackendNotFound, BackendUnavailable, PluginRejected
 
 if TYPE_CHECKING:
+    import pluggy
+
     from amorsize.events import Observer
 
 _lock = threading.RLock()
@@ -173,6 +172,10 @@ def observers() -> list[Observer]:
 
 
 def _discover() -> Registry:
+    import pluggy  # with the modules of plugins, not with amorsize
+
+    from amorsize import hookspecs
+
     manager = pluggy.PluginManager("amorsize")
     manager.add_hookspecs(hookspecs)
     found = Registry(manager)

@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import amorsize.probes.blas  # noqa: F401  (loaded before workers are forked, not by each)
 from amorsize.backend import FunctionPayload, Packed, PackedOutcome, run_packed, settle_in
 from amorsize.errors import FunctionNotLoaded, ItemNotLoaded
 from amorsize_local.channel import End, receive, send

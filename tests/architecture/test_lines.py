@@ -33,7 +33,10 @@ def adapters() -> dict[str, list[Path]]:
     local = {path.stem: path for path in (ADAPTERS / "amorsize_local").glob("*.py")}
     processes = [local.pop("processes"), local.pop("arguments")]
     found = {"serial": [local.pop("serial")], "threads": [local.pop("threads")]}
-    found |= {"processes": processes, "live": [local.pop("live"), local.pop("__init__")]}
+    found |= {
+        "processes": processes,
+        "live": [local.pop("live"), local.pop("plugin"), local.pop("__init__")],
+    }
     engine = {local.pop(name) for name in list(local) if name.startswith(ENGINE)}
     assert engine
     assert not local, f"modules of no known adapter: {sorted(local)}"
