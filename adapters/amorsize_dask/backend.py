@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from amorsize import backend as contract
-from amorsize.backend import Availability, Capacity, fallback
+from amorsize.backend import Availability, BackendCosts, Capacity, fallback
 from amorsize.probes import Limits
 from amorsize_dask.arguments import DaskArguments
 
@@ -49,8 +49,7 @@ class DaskBackend(contract.Backend):
     def availability(self) -> Availability:
         """Installed, and if a client was given, connected."""
         if not contract.is_installed("distributed"):
-            remedy = 'pip install "amorsize[dask]"'
-            return Availability(False, "Dask's distributed scheduler is not installed", remedy)
+            return Availability(False, "distributed is missing", 'pip install "amorsize[dask]"')
         if (client := self.client()) is not None:
             return Availability(True, f"client of {client.scheduler.address}", running=True)
         if self._client is not None:
@@ -85,13 +84,12 @@ class DaskBackend(contract.Backend):
 
         return DaskSession(self.client(), request)
 
-    def fallback_costs(self) -> contract.BackendCosts:
+    def fallback_costs(self) -> BackendCosts:
         """Of the order seen for a local cluster of processes (docs/costs.md): start-up, each
         worker's, shut-down; dispatch, latency, slot of a chunk; a byte in and out, in seconds;
         slowdown, because event loop and profiler share the worker's GIL.
         """
-        figures = (0.4, 0.2, 0.2, 600e-6, 0.011, 0.003, 3e-9, 2e-9, 1.1)
-        return contract.BackendCosts(*map(fallback, figures))
+        return BackendCosts(*map(fallback, (0.4, 0.2, 0.2, 600e-6, 0.011, 0.003, 3e-9, 2e-9, 1.1)))
 
     def arguments(self, plan: Any) -> DaskArguments:
         """The numbers for ``dask.bag`` and for batches of your own."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dask
@@ -197,13 +198,16 @@ class DaskSession(contract.RelaySession):
 
 @contextmanager
 def _local_cluster(request: contract.OpenRequest) -> Iterator[Any]:
-    """A client of processes of this host, reachable from this host only, without a dashboard."""
+    """A client of processes of this host, reachable from this host only, without a dashboard. Its
+    folder goes with it.
+    """
     host, http = "127.0.0.1", {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
-    with contract.unchanged_environment(), dask.config.set(_PATIENT), ExitStack() as stack:
+    folder = TemporaryDirectory("", "dask-", dask.config.get("temporary-directory", None), True)
+    with contract.unchanged_environment(), folder, ExitStack() as stack:
+        stack.enter_context(dask.config.set({**_PATIENT, "temporary-directory": folder.name}))
         try:
             own = {"host": host, "silence_logs": 50, "scheduler_kwargs": http}
-            cluster = distributed.LocalCluster(None, request.workers, 1, **own)
-            stack.enter_context(cluster)
+            cluster = stack.enter_context(distributed.LocalCluster(None, request.workers, 1, **own))
             stack.callback(cluster.sync, _stop_workers, cluster)
             client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
         except Exception as error:

@@ -102,7 +102,7 @@ def _one(rng: random.Random, name: str, counts: Counter[str]) -> tuple[float, li
             with _suppressed():
                 process.kill()
         driver.wait(30)
-        files = [path.name for path in temporary.iterdir() if not path.name.startswith("pymp-")]
+        files = [path.name for path in temporary.iterdir()]
         if name == "ray":  # keeps its files there whatever TMPDIR says
             files += _of_nobody(set(Path("/tmp").glob("amorsize-*")) - folders)
         new = unused(shared_memory() - blocks)
