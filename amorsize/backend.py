@@ -34,7 +34,12 @@ from amorsize.errors import (
     WorkerLost,
 )
 from amorsize.installed import installed_version, is_installed
-from amorsize.interrupts import raise_if_terminated, shielded, unchanged_environment
+from amorsize.interrupts import (
+    before_termination,
+    raise_if_terminated,
+    shielded,
+    unchanged_environment,
+)
 from amorsize.packing import FunctionPayload, Packed, innermost
 from amorsize.source import IndexedSource, Span
 from amorsize.work import Chunk, OpenRequest
@@ -346,6 +351,7 @@ __all__ = [
     "Traits",
     "TranslationUnsupported",
     "WorkerLost",
+    "before_termination",
     "declared",
     "ending_processes",
     "fallback",

@@ -7,8 +7,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -21,6 +21,16 @@ class Terminated(SystemExit):
 
 _terminated = False
 """Whether SIGTERM has arrived during this run."""
+
+
+_last_acts: set[Callable[[], object]] = set()
+
+
+def before_termination(act: Callable[[], object]) -> None:
+    """Have ``act`` called before a SIGTERM during a run ends this process: for what is otherwise
+    done at the interpreter's exit, which such a process does not reach.
+    """
+    _last_acts.add(act)
 
 
 @contextmanager
@@ -71,6 +81,9 @@ def terminating() -> Iterator[None]:
         yield
     except Terminated:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for act in _last_acts:
+            with suppress(Exception):  # nothing may keep this process from ending
+                act()
         os.kill(os.getpid(), signal.SIGTERM)
         raise
     finally:

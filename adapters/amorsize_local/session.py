@@ -8,6 +8,7 @@ import os
 import pickle
 import select
 import selectors
+import shutil
 import signal
 import sys
 import time
@@ -28,6 +29,7 @@ from amorsize.backend import (
     OpenRequest,
     Session,
     WorkerLost,
+    before_termination,
     shielded,
 )
 from amorsize.probes import oom_kills
@@ -114,7 +116,8 @@ class ProcessSession(Session):
 
     def _start_missing(self) -> None:
         try:
-            _preload_server()
+            if self._context.get_start_method() == "forkserver":
+                _prepare_server()
             with shielded():
                 while len(self._workers) < self._wanted:
                     self._start_worker()
@@ -406,16 +409,24 @@ def _kill_descendants(pid: int | None) -> None:
                 os.kill(child, signal.SIGKILL)
 
 
-def _preload_server() -> None:
+def _prepare_server() -> None:
     """Have a fork server that is still to be started load what every worker needs, once for all
-    of them, besides what its user has it load.
+    of them, besides what its user has it load; and its folder removed with this process.
     """
     from multiprocessing import forkserver
 
+    before_termination(_remove_folder)
     server = getattr(forkserver, "_forkserver", None)
     modules = getattr(server, "_preload_modules", None)
     if server is not None and modules is not None and serve.__module__ not in modules:
         server.set_forkserver_preload([*modules, serve.__module__])
+
+
+def _remove_folder() -> None:
+    """Remove the folder of multiprocessing, where the fork server's socket is."""
+    from multiprocessing.util import get_temp_dir
+
+    shutil.rmtree(get_temp_dir(), ignore_errors=True)
 
 
 @contextmanager

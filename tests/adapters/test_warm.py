@@ -186,3 +186,32 @@ print(json.dumps([results[-1], list(multiprocessing.forkserver._forkserver._prel
     assert modules == ["colorsys", "amorsize_local.server"]
     assert "forkserver" in command
     assert "colorsys" in command
+
+
+def test_a_terminated_program_leaves_no_folder_of_the_fork_server(tmp_path: Path) -> None:
+    code = """
+import sys, time
+import amorsize
+
+def work(x):
+    if x == 5:
+        print("at work", flush=True)
+    time.sleep(0.01)
+    return x
+
+if __name__ == "__main__":
+    amorsize.map(work, range(100_000), backend="multiprocessing", workers=2,
+                 options={"start_method": "forkserver"})
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+    ) as program:
+        assert program.stdout is not None
+        program.stdout.readline()
+        while not list(tmp_path.glob("pymp-*/*")) and program.poll() is None:
+            time.sleep(0.01)
+        program.terminate()
+        assert program.wait(30) == -signal.SIGTERM
+    assert not list(tmp_path.iterdir())
