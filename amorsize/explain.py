@@ -104,6 +104,10 @@ def _measured(plan: Plan) -> list[str]:
         f"  first call  {seconds(profile.first_call_s)}",
         f"  waiting     {profile.waiting_share:.0%} of the time",
     ]
+    if profile.trend:
+        times = f"{abs(profile.trend):.0%} of the mean"
+        end = "end" if profile.trend > 0 else "front"
+        lines.append(f"  trend       items take longer at the {end} of the data, by {times}")
     held = f"{profile.gil_share:.0%} of the time"
     lines.append(f"  GIL held    {held if profile.gil_measured else held + ' (assumed)'}")
     for name, packing in (("items", profile.inputs), ("results", profile.outputs)):

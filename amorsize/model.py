@@ -16,6 +16,7 @@ standard normal variables.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from amorsize.backend import Traits
@@ -145,21 +146,39 @@ def _workers_s(
     lane_item = _lane_item_s(profile, configuration)
     slot = configuration.costs.slot_s.value
 
-    def chunk_s(size: int) -> float:
-        return max(size * lane_item, slot)
+    def chunk_s(size: int, times: float = 1.0) -> float:
+        return max(size * lane_item * times, slot)
 
-    spread = profile.item_sd_s * spread_of_max(lanes)
+    # Of sorted data the first and the last chunk are the extremes.
+    at_front = chunk_s(shape.first, _relative(profile, shape.first / 2 / items))
+    at_end = chunk_s(shape.last, _relative(profile, 1 - shape.last / 2 / items))
+    spread = _spread_of_max(profile, lanes)
     even = items * lane_item / lanes
     if shape.chunks <= lanes:
-        return chunk_s(shape.first) + spread * math.sqrt(shape.first)
-    if configuration.schedule.kind == "fixed":
+        return max(at_front, at_end) + spread * math.sqrt(shape.first)
+    if configuration.schedule.kind == "fixed" and not profile.trend:
         rounds = math.ceil(shape.chunks / lanes)
         noise = profile.item_sd_s * math.sqrt(shape.first * rounds)
-        if noise < chunk_s(shape.first) / 4:  # chunks march in step: the last round counts whole
-            return rounds * chunk_s(shape.first)
+        if noise < at_front / 4:  # chunks march in step: the last round counts whole
+            return rounds * at_front
     waits = shape.chunks * max(0.0, slot - items / shape.chunks * lane_item) / lanes
-    tail = 0.5 * (1 - 1 / lanes) * chunk_s(shape.last) + spread * math.sqrt(shape.last)
-    return max(even + waits + tail, chunk_s(shape.first), profile.longest_s)
+    tail = 0.5 * (1 - 1 / lanes) * at_end + spread * math.sqrt(shape.last)
+    return max(even + waits + tail, at_front, profile.longest_s)
+
+
+def _relative(profile: Profile, position: float) -> float:
+    """Seconds of an item at a position from 0 to 1, over the mean."""
+    return max(0.0, 1.0 + profile.trend * (position - 0.5))
+
+
+def _spread_of_max(profile: Profile, lanes: int) -> float:
+    """By how many seconds the longest of as many items as there are lanes exceeds the mean: that
+    of normal times, or if the sample has a heavier tail, that of times drawn from it.
+    """
+    normal = profile.item_sd_s * spread_of_max(lanes)
+    if profile.trend or len(profile.durations) < 3:
+        return normal
+    return max(normal, largest_of(sorted(profile.durations), lanes) - profile.item_s)
 
 
 def _processors_s(
@@ -201,6 +220,17 @@ def _interval(profile: Profile, terms: list[Term]) -> Prediction:
     doubt = work * min(1.0, 2 * profile.relative_error)
     kept = tuple(term for term in terms if term.seconds > 0)
     return Prediction(total, total - doubt, total + doubt, kept)
+
+
+def largest_of(ordered: Sequence[float], draws: int) -> float:
+    """Expected largest of some ``draws`` from a sample, in ascending order: the exact value of
+    what a bootstrap would estimate.
+    """
+    count = len(ordered)
+    return math.fsum(
+        value * (((rank + 1) / count) ** draws - (rank / count) ** draws)
+        for rank, value in enumerate(ordered)
+    )
 
 
 def spread_of_max(lanes: int) -> float:

@@ -17,7 +17,11 @@ SERIAL = "serial"
 """Name of the plain loop, which the core itself can run."""
 
 NOISE_SHARE, NOISE_S = 0.06, 0.002
-"""Predictions closer than this share and these seconds are a tie; the simpler one wins."""
+"""The plain loop wins if nothing is predicted to beat it by more than this share and these
+seconds: it cannot disappoint."""
+TIE_SHARE, TIE_S = 0.02, 0.0005
+"""Other predictions closer than this share and these seconds are a tie; the simpler one wins.
+Wider ties cost more by what is given away (``python -m benchmarks regret``)."""
 
 OVERHEAD_SHARE = 0.02
 """Largest part of a chunk that dispatching it may take."""
@@ -156,14 +160,21 @@ def decide(
     cold = {offer.name for offer in offers if offer.cold_cluster}
     eligible = [c for c in candidates if c.backend not in cold] or candidates
     best = min(candidate.prediction.seconds for candidate in eligible)
-    limit = best * (1 + NOISE_SHARE) + NOISE_S
-    tied = [candidate for candidate in eligible if candidate.prediction.seconds <= limit]
+    tied = [candidate for candidate in eligible if _is_tie(candidate, best)]
     # Among equals also the finest chunks: equal predictions trust an even sample, which a trend
     # in the data or a single long item would betray.
     chosen = min(tied, key=lambda c: (ranks[c.backend], c.workers, c.schedule.smallest))
     reason = "fastest" if chosen.prediction.seconds == best else "simplest of those within noise"
     rejected = _rejected(candidates, chosen, cold)
     return Decision(chosen._replace(reason=reason), rejected, tuple(refusals), items)
+
+
+def _is_tie(candidate: Candidate, best_s: float) -> bool:
+    """Whether the difference to the best prediction is within the noise."""
+    share, seconds = (TIE_SHARE, TIE_S)
+    if candidate.backend == SERIAL:
+        share, seconds = (NOISE_SHARE, NOISE_S)
+    return candidate.prediction.seconds <= best_s * (1 + share) + seconds
 
 
 def serial_only(profile: Profile, reason: str) -> Decision:
@@ -288,7 +299,7 @@ def _why_rejected(candidate: Candidate, chosen: Candidate, cold: bool) -> str:
     gap = candidate.prediction.seconds - chosen.prediction.seconds
     if cold and gap <= 0:
         return "not up; a cluster is not started on this host unless it is named"
-    if gap <= 0 or gap <= NOISE_SHARE * chosen.prediction.seconds:
+    if gap <= 0 or _is_tie(candidate, chosen.prediction.seconds):
         return "no better within the noise, and less simple"
     largest = max(candidate.prediction.terms, key=lambda term: term.seconds, default=None)
     times = candidate.prediction.seconds / max(chosen.prediction.seconds, 1e-9)

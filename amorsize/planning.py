@@ -146,6 +146,7 @@ class Planning:
             item_cpu_s=profile.item_cpu_s * times,
             item_sd_s=profile.item_sd_s * times,
             longest_s=max(profile.longest_s, item_s),
+            trend=profile.trend * (remaining or 0) / max(1, profile.remaining or 1),
         )
         from copy import copy
 

@@ -40,7 +40,7 @@ class Profile(NamedTuple):
     item_cpu_s: float
     """Mean CPU seconds per item, of all threads and children of the process."""
     item_sd_s: float
-    """Standard deviation of the seconds per item."""
+    """Standard deviation of the seconds per item, around their trend if there is one."""
     longest_s: float
     """Longest time of one sampled item, the first left out where others were measured."""
     durations: tuple[float, ...]
@@ -67,6 +67,10 @@ class Profile(NamedTuple):
     """Size of the pickled function in bytes, ``None`` if it was not needed."""
     function_error: str = ""
     """Why the function cannot be pickled; empty if it can or was not tried."""
+    trend: float = 0.0
+    """Change of the seconds per item from the first item to the last, over their mean: 1 if the
+    last takes three times as long as the first. 0 where none shows, and for streams, of which
+    only the front is seen."""
     resumed: int = 0
     """Items with a result in a journal when the sample began."""
 

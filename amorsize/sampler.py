@@ -22,6 +22,7 @@ from amorsize.packing import Packed, pack
 from amorsize.policy import DEFAULT, Policy
 from amorsize.profile import Packing, Profile
 from amorsize.source import IndexedSource, Source, Span, StreamSource
+from amorsize.trend import trend_of
 from amorsize.worker import peak_rss_bytes, rss_bytes
 
 if TYPE_CHECKING:
@@ -354,9 +355,10 @@ def _profile(recorder: _Recorder, source: Source, monitor: Monitor, rss_growth: 
     own = sum(block.cpu_s for block in blocks)
     others = sum(block.process_cpu_s for block in blocks) - own
     process = own + max(0.0, others - recorder.spinning * wall)
+    rise, around = _detrended(blocks, times, source)
     # Blocks average over their items, which hides their spread: scale it back.
     scale = math.sqrt(max(1.0, count / len(blocks)))
-    spread = _deviation(times) * scale if len(times) > 1 else 0.0
+    spread = _deviation(around) * scale if len(times) > 1 else 0.0
     gil_share = _gil_share(monitor, own / wall if wall > 0 else 1.0)
     # Time off the processor with the lock held is other programs' time, not waiting.
     waiting = min(1.0 - gil_share, max(0.0, 1.0 - process / wall)) if wall > 0 else 0.0
@@ -378,7 +380,23 @@ def _profile(recorder: _Recorder, source: Source, monitor: Monitor, rss_growth: 
         waiting_share=waiting,
         inner_cores=max(1.0, process / wall) if wall > 0 else 1.0,
         item_rss_bytes=rss_growth,
+        trend=rise / mean if mean > 0 else 0.0,
     )
+
+
+def _detrended(
+    blocks: list[_Block], times: list[float], source: Source
+) -> tuple[float, list[float]]:
+    """Seconds by which items take longer at the end of the data than at its front, and times
+    without that.
+    """
+    if not isinstance(source, IndexedSource) or not source.length:
+        return 0.0, times
+    positions = [(block.start + len(block.values) / 2) / source.length for block in blocks]
+    rise = trend_of(positions, times)
+    if not rise:
+        return 0.0, times
+    return rise, [t - rise * (p - 0.5) for p, t in zip(positions, times, strict=True)]
 
 
 def _gil_share(monitor: Monitor, cpu_share: float) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from amorsize.costs import BackendCosts
@@ -52,6 +53,20 @@ def simulate(
         seed: of the random draws; the same seed gives the same run.
     """
     draw = random.Random(seed)
+    sizes = configuration.schedule.sizes(items)
+    return play(profile, configuration, ((size, _chunk_s(profile, size, draw)) for size in sizes))
+
+
+def play(
+    profile: Profile, configuration: Configuration, chunks: Iterable[tuple[int, float]]
+) -> Simulation:
+    """Play out known chunks.
+
+    Args:
+        profile: what sending items and results takes.
+        configuration: backend costs and workers; its schedule is not asked.
+        chunks: items of each chunk and the seconds that they take, in order of dispatch.
+    """
     costs, workers = configuration.costs, configuration.workers
     traits = configuration.traits
     attach_s = costs.attach_s.value if costs.attach_s else 0.0
@@ -69,12 +84,12 @@ def simulate(
     driver = up_s(workers)
     arrivals: list[tuple[float, int]] = []
     busy, driver_busy, used = 0.0, 0.0, 0
-    for size in configuration.schedule.sizes(items):
+    for size, seconds in chunks:
         cost = half_dispatch + (_in_s(profile, costs, size) if sends else 0.0)
         driver, driver_busy = driver + cost, driver_busy + cost
         ready = heapq.heappop(free)
         used = min(workers, used + 1)
-        work = _chunk_s(profile, size, draw) * costs.slowdown.value + size * extra_s
+        work = seconds * costs.slowdown.value + size * extra_s
         end = max(ready, driver + half_trip) + max(work, costs.slot_s.value)
         busy += work
         heapq.heappush(free, end)

@@ -18,6 +18,7 @@ COMMANDS = {
     "repeatability": "benchmarks.repeatability",
     "slow_dask": "benchmarks.slow_dask",
     "safety": "benchmarks.safety",
+    "regret": "benchmarks.regret",
 }
 
 

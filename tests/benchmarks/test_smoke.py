@@ -53,6 +53,13 @@ def test_fingerprint_tells_results_apart(workloads: Any) -> None:
     assert len(prints) == 5
 
 
+def test_regret() -> None:
+    """The referee plays choices out, and none of them is better than the best it knows."""
+    told = bench("regret", "--items", "20", "--cores", "2")
+    assert "mean regret of" in told
+    assert "-" not in told.partition("mean regret")[0].replace("one in twenty", "")
+
+
 def test_local_suite() -> None:
     """One workload against all libraries and the oracle's grid."""
     pytest.importorskip("numpy")
