@@ -150,8 +150,8 @@ def _workers_s(
         return max(size * lane_item * times, slot)
 
     # Of sorted data the first and the last chunk are the extremes.
-    at_front = chunk_s(shape.first, _relative(profile, shape.first / 2 / items))
-    at_end = chunk_s(shape.last, _relative(profile, 1 - shape.last / 2 / items))
+    at_front = chunk_s(shape.first, _relative(profile, shape.first / 2 / max(1, items)))
+    at_end = chunk_s(shape.last, _relative(profile, 1 - shape.last / 2 / max(1, items)))
     spread = _spread_of_max(profile, lanes)
     even = items * lane_item / lanes
     if shape.chunks <= lanes:

@@ -70,8 +70,9 @@ def test_costs_are_kept_for_later_processes(store: Path) -> None:
     measured = pricing.price(ThreadBackend(), workers=2, worth_s=100.0)
     pricing.forget()
     cached = pricing.price(ThreadBackend(), workers=2, worth_s=0.0)
-    assert cached.dispatch_s.origin == "cached"
-    assert cached.dispatch_s.value == measured.dispatch_s.value
+    believed = {n: f.value for n, f in measured.figures().items() if f.origin == "measured"}
+    assert believed  # on a busy machine some figures fail their checks
+    assert believed == {n: f.value for n, f in cached.figures().items() if f.origin == "cached"}
     (file,) = store.iterdir()
     assert file.stat().st_mode & 0o077 == 0
 
