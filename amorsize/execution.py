@@ -273,17 +273,21 @@ class Execution:
         return self._free and self._planning.policy.timeout is None and not self.report.lost_workers
 
     def _do_without(self, error: BackendUnavailable, feed: Feed) -> None:
-        """The engine did not start, or has gone: the next best candidate takes what is left. One
-        that the caller named is not replaced.
+        """The engine did not start, or has gone: the next best candidate takes what is left, the
+        loop before any that is slower. One that the caller named is not replaced, and no cluster
+        is started instead: where processes cannot start, it cannot either.
         """
         assert self._backend is not None
         self._broken.add(self._backend.name)
+        cold = {offer.name for offer in self._planning.offers if offer.cold_cluster}
         for candidate in self._decision.rejected:
-            if not self._free or candidate.backend in self._broken:
+            if not self._free or candidate.backend in self._broken | cold:
                 continue
             backend = self._planning.backend_of(candidate)
             if backend.traits.inline:
-                continue  # the plain loop is the last resort
+                if self._may_work_here():
+                    break
+                continue
             self._decision = self._decision._replace(chosen=candidate)
             self._move(backend, str(error))
             return

@@ -10,7 +10,8 @@ from amorsize.planner import NOTICEABLE_LOAD
 if TYPE_CHECKING:
     from amorsize.plans import Plan
 
-_SHOWN = 8
+_SHOWN, _LONG = 8, 40
+"""Rejected candidates that are shown; characters of a note that is not repeated."""
 
 
 def seconds(value: float | None) -> str:
@@ -134,7 +135,7 @@ def _costs(plan: Plan) -> list[str]:
     costs = plan.costs.get(plan.backend)
     if not costs or plan.decision.chosen.schedule.kind == "whole":
         return []
-    lines = [f"Costs of {plan.backend}:"]
+    lines, told = [f"Costs of {plan.backend}:"], set[str]()
     for name, figure in costs.items():
         value = figure["value"]
         if figure["origin"] == "declared" and value == 0:
@@ -143,6 +144,9 @@ def _costs(plan: Plan) -> list[str]:
             continue
         shown = f"{value:.2f}" if name in COUNTS else seconds(value)
         note = f", {figure['note']}" if figure.get("note") else ""
+        if note in told and len(note) > _LONG:
+            note = ", as above"
+        told.add(note)
         lines.append(f"  {name:<17} {shown:<10} ({figure['origin']}{note})")
     return lines
 

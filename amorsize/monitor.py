@@ -34,15 +34,21 @@ class Monitor:
         self._stop = threading.Event()
         self._late_s = 0.0
         self._begin = self._before = self._elapsed = self._queued_s = 0.0
+        self._began = True
         self._thread = threading.Thread(target=self._watch, name="amorsize-gil", daemon=True)
 
     def start(self) -> None:
         """Begin to watch."""
         self._begin = self._before = time.perf_counter()
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # no more threads are allowed here: nothing is seen
+            self._began = False
 
     def stop(self) -> None:
         """End watching; no thread is left."""
+        if not self._began:
+            return
         end = time.perf_counter()
         self._stop.set()
         self._thread.join()

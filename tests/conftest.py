@@ -103,17 +103,29 @@ class Groups:
         base = Path("/sys/fs/cgroup")
         if (base / "cgroup.controllers").is_file():
             self.version = 2
-            self._roots = {"cpu": base, "memory": base}
+            self._roots = {"cpu": base, "memory": base, "pids": base}
         elif (base / "cpu" / "cpu.cfs_quota_us").is_file() or (base / "memory").is_dir():
             self.version = 1
             self._roots = {"cpu": base / "cpu", "memory": base / "memory"}
+            if (base / "pids").is_dir():
+                self._roots["pids"] = base / "pids"
 
-    def make(self, path: str, *, quota: float | None = None, memory: int | None = None) -> None:
-        """Make a group below the controllers' roots, with a quota in cores and bytes."""
+    def make(
+        self,
+        path: str,
+        *,
+        quota: float | None = None,
+        memory: int | None = None,
+        tasks: int | None = None,
+    ) -> None:
+        """Make a group below the controllers' roots, with a quota in cores, bytes, and processes
+        and threads.
+        """
         for root in dict.fromkeys(self._roots.values()):
             group = root / path
             if self.version == 2:
-                (group.parent / "cgroup.subtree_control").write_text("+cpu +memory")
+                wanted = "+cpu +memory" + (" +pids" if tasks is not None else "")
+                (group.parent / "cgroup.subtree_control").write_text(wanted)
             group.mkdir()
             self.made.append(group)
         cpu, mem = self._roots["cpu"] / path, self._roots["memory"] / path
@@ -125,6 +137,10 @@ class Groups:
         if memory is not None:
             name = "memory.max" if self.version == 2 else "memory.limit_in_bytes"
             (mem / name).write_text(str(memory))
+        if tasks is not None and "pids" not in self._roots:
+            raise OSError("there is no controller of processes")
+        if tasks is not None:
+            (self._roots["pids"] / path / "pids.max").write_text(str(tasks))
 
     def entry(self, path: str) -> str:
         """Return the code by which a child enters the group."""

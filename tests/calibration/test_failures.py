@@ -143,6 +143,40 @@ def test_no_permission_to_fork(monkeypatch: pytest.MonkeyPatch) -> None:
         calibrate(ProcessBackend("fork"), workers=2)
 
 
+CONFINED = """
+import amorsize
+
+def work(x):
+    return sum(range(20_000))
+
+plan = amorsize.plan(work, range(5_000))
+assert plan.run() == [work(0)] * 5_000
+print(amorsize.plan(work, range(50_000), backend="multiprocessing"))
+print(plan.report)
+"""
+
+
+def test_where_no_process_and_no_thread_may_be_started_the_loop_does_it_all(
+    cgroups: Any, store: Path
+) -> None:
+    name = f"amorsize-tasks-{os.getpid()}"
+    try:
+        cgroups.make(name, tasks=1)
+    except OSError as error:
+        pytest.skip(f"this limit cannot be set here: {error}")
+    done = subprocess.run(
+        [sys.executable, "-c", f"{cgroups.entry(name)}\n{CONFINED}"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "(fallback, not measured: " in done.stdout
+    assert "cannot start workers" in done.stdout
+    assert "from multiprocessing to serial at item 0" in done.stdout
+
+
 def test_a_plan_says_that_and_why_costs_are_not_measured(store: Path) -> None:
     backend = Faulty(dies_half_way)
     costs = pricing.price(backend, workers=2, worth_s=1e6)
