@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from amorsize.backend import Traits
@@ -28,6 +29,10 @@ STARTUP, ATTACHING = "start-up", "attaching"
 WARMUP, COMPUTE = "warm-up", "compute"
 CORES, GIL, DRIVER = "waiting for cores", "waiting for the GIL", "dispatch and transfer"
 IMBALANCE, LATENCY, SHUTDOWN = "uneven end", "latency", "shut-down"
+
+
+_WAITS = 0.1
+"""Waiting over computing from which on work counts as waiting."""
 
 
 class Term(NamedTuple):
@@ -154,6 +159,8 @@ def _workers_s(
     at_end = chunk_s(shape.last, _relative(profile, 1 - shape.last / 2 / max(1, items)))
     spread = _spread_of_max(profile, lanes)
     even = items * lane_item / lanes
+    if profile.item_sd_s < lane_item / 4:  # some worker has at least so many whole items
+        even = max(even, math.ceil(items / lanes) * lane_item)
     if shape.chunks <= lanes:
         return max(at_front, at_end) + spread * math.sqrt(shape.first)
     if configuration.schedule.kind == "fixed" and not profile.trend:
@@ -187,13 +194,17 @@ def _processors_s(
     each = profile.item_cpu_s * configuration.costs.slowdown.value + _extra_item_s(configuration)
     cpu = items * each
     driver = 0.0 if configuration.traits.remote else _driver_s(profile, configuration, shape, items)
-    return (cpu + driver) / configuration.cores
+    cores, workers = configuration.cores, min(configuration.workers, shape.chunks)
+    wait_s = profile.waiting_share * profile.item_s
+    return (cpu + driver) / cores * crowding(workers, cores, each, wait_s)
 
 
 def _gil_s(profile: Profile, configuration: Configuration, shape: Shape, items: int) -> float:
     if not configuration.traits.shares_gil:
         return 0.0
-    held = items * (profile.gil_share * profile.item_s + _extra_item_s(configuration))
+    each = profile.gil_share * profile.item_s + _extra_item_s(configuration)
+    workers = min(configuration.workers, shape.chunks)
+    held = items * each * crowding(workers, 1.0, each, profile.waiting_share * profile.item_s)
     return held + shape.chunks * configuration.costs.dispatch_s.value
 
 
@@ -220,6 +231,26 @@ def _interval(profile: Profile, terms: list[Term]) -> Prediction:
     doubt = work * min(1.0, 2 * profile.relative_error)
     kept = tuple(term for term in terms if term.seconds > 0)
     return Prediction(total, total - doubt, total + doubt, kept)
+
+
+@lru_cache(maxsize=256)
+def crowding(workers: int, servers: float, busy_s: float, wait_s: float) -> float:
+    """Factor by which work that partly waits takes longer on ``servers`` processors (or one lock)
+    than all of these could do it: now and then all workers wait at once, or all want one.
+
+    Mean value analysis of a closed network, as Reiser and Lavenberg (1980), one of several servers
+    taken for a fast one and a delay, as Seidmann (1987). 1 for work that never waits.
+    """
+    if workers <= servers or busy_s <= 0 or wait_s < _WAITS * busy_s:
+        return 1.0
+    demand = busy_s / servers
+    delay = wait_s + busy_s - demand
+    queue = rate = 0.0
+    for customers in range(1, workers + 1):
+        response = demand * (1 + queue)
+        rate = customers / (response + delay)
+        queue = rate * response
+    return 1 / (rate * demand)
 
 
 def largest_of(ordered: Sequence[float], draws: int) -> float:

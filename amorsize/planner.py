@@ -242,6 +242,8 @@ def _worker_counts(profile: Profile, offer: Offer, wish: Wish, items: int) -> li
     while step < most:
         counts |= {step, min(most, step * 3 // 2)}
         step *= 2
+    if most > offer.capacity.workers:  # as few as take as many rounds of items
+        counts |= {math.ceil(items / math.ceil(items / count)) for count in counts}
     return sorted(count for count in counts if count > 1) or [1]
 
 

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 BUDGET_S = 0.005
 """Least seconds a sample may take; more only where the whole takes over fifty times as long."""
 BUDGET_SHARE = 0.02
-"""Share of the predicted serial time that a sample may take."""
+"""Share of the predicted serial time that a sample may take; of what waits, the share of the time
+that it takes side by side."""
+_SIDE_BY_SIDE = 64
+"""Items that may wait side by side."""
 MOST_S = 0.25
 """Most seconds of a sample of several items: workers could have run them side by side, and what
 remains unclear then the run will see."""
@@ -249,7 +252,9 @@ def _is_enough(recorder: _Recorder, length: int | None) -> bool:
     if length is not None and done >= length:
         return True
     serial_s = recorder.mean_s * (length - done) if length is not None else 0.0
-    if spent >= max(BUDGET_S, min(MOST_S, BUDGET_SHARE * serial_s)):
+    busy = math.fsum(min(block.process_cpu_s, block.wall_s) for block in recorder.blocks)
+    least_s = serial_s * max(1 / _SIDE_BY_SIDE, busy / max(recorder.elapsed_s, 1e-9))
+    if spent >= max(BUDGET_S, min(MOST_S, BUDGET_SHARE * least_s)):
         return True
     if len(recorder.blocks) <= 3:
         return False

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from amorsize.packing import FunctionPayload, loaded_function
 from amorsize.worker import PackedOutcome, run_packed, settle_in
@@ -22,8 +21,7 @@ EMBED_BYTES = 10_000
 _settled: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionFile:
+class FunctionFile(NamedTuple):
     """A pickled function in a file of this host."""
 
     digest: str

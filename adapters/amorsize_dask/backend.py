@@ -11,7 +11,6 @@ from typing import Any
 from amorsize import backend as contract
 from amorsize.backend import Availability, BackendCosts, Capacity, fallback
 from amorsize.probes import Limits
-from amorsize_dask.arguments import DaskArguments
 
 
 class DaskBackend(contract.Backend):
@@ -91,8 +90,10 @@ class DaskBackend(contract.Backend):
         """
         return BackendCosts(*map(fallback, (0.4, 0.2, 0.2, 600e-6, 0.011, 0.003, 3e-9, 2e-9, 1.1)))
 
-    def arguments(self, plan: Any) -> DaskArguments:
-        """The numbers for ``dask.bag`` and for batches of your own."""
+    def arguments(self, plan: Any) -> Any:
+        """The numbers for ``dask.bag`` and for batches of your own: a ``DaskArguments``."""
+        from amorsize_dask.arguments import DaskArguments
+
         size = max(1, plan.fixed_chunk_size)
         partitions = plan.workers if plan.items is None else math.ceil(plan.items / size)
         return DaskArguments(max(1, partitions), size, plan.workers)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from amorsize.backend import Capacity, Traits, process_pool_fallback
 from amorsize.costs import BackendCosts, declared, fallback
 from amorsize.errors import PlanInfeasible
-from amorsize.model import Configuration, predict
+from amorsize.model import Configuration, crowding, predict
 from amorsize.planner import Candidate, Decision, Offer, Wish, decide, fair_share
 from amorsize.profile import Packing, Profile
 from amorsize.schedule import fixed, tapered, whole
@@ -177,3 +177,21 @@ def test_a_cluster_that_is_not_up_is_named_or_not_started() -> None:
     assert choose(profile(), offers=[tempting]).chosen.backend == "far"
     up = tempting._replace(cold_cluster=False)
     assert choose(profile(), offers=[SERIAL, up]).chosen.backend == "far"
+
+
+def test_work_that_half_waits_needs_more_workers_than_the_two_bounds_say() -> None:
+    # Two processors, as much waiting as computing: four workers would do if they took turns.
+    assert crowding(2, 2.0, 1.0, 1.0) == 1.0
+    at_the_knee, beyond, far_beyond = (crowding(n, 2.0, 1.0, 1.0) for n in (4, 8, 64))
+    assert at_the_knee == pytest.approx(1.26, abs=0.02)
+    assert 1.0 <= far_beyond <= beyond < 1.02
+
+
+def test_work_that_waits_is_bounded_by_its_waiting() -> None:
+    # 99 ms of waiting for each millisecond of work: ten workers do ten items in 100 ms.
+    rate = 1 / (crowding(10, 2.0, 0.001, 0.099) * 0.001 / 2)
+    assert rate == pytest.approx(10 / 0.1, rel=0.05)
+
+
+def test_work_that_never_waits_is_not_crowded() -> None:
+    assert crowding(64, 2.0, 1.0, 0.0) == 1.0
