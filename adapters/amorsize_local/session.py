@@ -51,6 +51,8 @@ _SMALL_BYTES = 4096
 sending a result, and two blocked ends would wait for each other."""
 _PATIENCE_S = 1.0
 """Seconds that all workers together get to end by themselves."""
+_PRELOADED = (serve.__module__, "cloudpickle")
+"""Modules that a worker needs: for its loop, and for functions that travel by value."""
 _MOST_STILLBORN = 8
 """Workers that may die one after the other without having been given anything."""
 
@@ -419,7 +421,7 @@ def _prepare_server() -> None:
     server = getattr(forkserver, "_forkserver", None)
     modules = getattr(server, "_preload_modules", None)
     if server is not None and modules is not None and serve.__module__ not in modules:
-        server.set_forkserver_preload([*modules, serve.__module__])
+        server.set_forkserver_preload([*modules, *_PRELOADED])
 
 
 def _remove_folder() -> None:

@@ -72,6 +72,11 @@ class Probe:
         """Workers asked for."""
         return self._request.workers
 
+    @property
+    def shares_gil(self) -> bool:
+        """Whether one worker at a time runs Python code."""
+        return self._traits.shares_gil
+
     def trip(self, item: Any = NOTHING, count: int = 1) -> float:
         """Seconds to send ``count`` chunks of one item and hold all their results."""
         begin = time.perf_counter()

@@ -104,7 +104,7 @@ def _item(probe: Probe, chunk_s: float, budget: Budget) -> Figure:
         return summary(times)
 
     few, many = took(1), took(size)
-    lanes = min(chunks, probe.workers)
+    lanes = 1 if probe.shares_gil else min(chunks, probe.workers)
     item = quality.rate(many, few.value, chunks * (size - 1) / lanes, NEGLIGIBLE_ITEM_S)
     check = quality.not_cheaper("a chunk", chunk_s, "an item within", item.value)
     return quality.with_check(item, check)

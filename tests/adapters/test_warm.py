@@ -183,7 +183,7 @@ print(json.dumps([results[-1], list(multiprocessing.forkserver._forkserver._prel
         [sys.executable, "-c", code], timeout=60, check=True, capture_output=True, text=True
     )
     command, modules = json.loads(done.stdout)
-    assert modules == ["colorsys", "amorsize_local.server"]
+    assert modules == ["colorsys", "amorsize_local.server", "cloudpickle"]
     assert "forkserver" in command
     assert "colorsys" in command
 
