@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from multiprocessing import parent_process
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from types import ModuleType
@@ -417,7 +418,8 @@ def _prepare_server() -> None:
     """
     from multiprocessing import forkserver
 
-    before_termination(_remove_folder)
+    if parent_process() is None:  # else the folder is that of the process which started this one
+        before_termination(_remove_folder)
     server = getattr(forkserver, "_forkserver", None)
     modules = getattr(server, "_preload_modules", None)
     if server is not None and modules is not None and serve.__module__ not in modules:
