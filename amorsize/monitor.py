@@ -31,6 +31,8 @@ class Monitor:
         self._rss_bytes = rss_bytes
         self.peak_rss_bytes = 0
         """Largest resident size seen while watching, in bytes."""
+        self.cpu_s = 0.0
+        """CPU seconds that watching took, once it has ended: not the function's."""
         self._stop = threading.Event()
         self._late_s = 0.0
         self._begin = self._before = self._elapsed = self._queued_s = 0.0
@@ -86,6 +88,7 @@ class Monitor:
                 now = time.perf_counter()
             self._before = now
         self._queued_s = _queued_s() - queued
+        self.cpu_s = time.thread_time()
 
 
 def _queued_s() -> float:

@@ -359,6 +359,7 @@ def _profile(recorder: _Recorder, source: Source, monitor: Monitor, rss_growth: 
     mean, wall = _mean(times), sum(block.wall_s for block in blocks)
     own = sum(block.cpu_s for block in blocks)
     others = sum(block.process_cpu_s for block in blocks) - own
+    others -= monitor.cpu_s * wall / max(recorder.elapsed_s, 1e-9)
     process = own + max(0.0, others - recorder.spinning * wall)
     rise, around = _detrended(blocks, times, source)
     # Blocks average over their items, which hides their spread: scale it back.
