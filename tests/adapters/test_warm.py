@@ -194,6 +194,8 @@ import time
 import amorsize
 
 def work(x):
+    if x == 50:
+        open("at-work", "w").close()
     time.sleep(0.01)
     return x
 
@@ -202,11 +204,12 @@ if __name__ == "__main__":
                  options={"start_method": "forkserver"})
 """
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    program = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    program = subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=tmp_path)
     try:
         deadline = time.monotonic() + 60
-        while not list(tmp_path.glob("pymp-*")) and time.monotonic() < deadline:
+        while not (tmp_path / "at-work").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
+        (tmp_path / "at-work").unlink()
         program.terminate()
         assert program.wait(30) == -signal.SIGTERM
     finally:
