@@ -20,6 +20,9 @@ from amorsize.errors import FunctionNotLoaded, UnpicklableFunction, UnpicklableI
 PROTOCOL = 5
 _REGISTER_LOCK = threading.Lock()
 _LOADED_LIMIT = 8
+_FRAME_BYTES = 100_000
+"""Pickle streams from this size on travel out of band themselves, which spares engines a copy or
+two of them; smaller ones are as fast inside the engine's own."""
 _loaded: OrderedDict[str, Callable[[Any], Any]] = OrderedDict()
 
 
@@ -43,13 +46,14 @@ class Packed:
         return len(self.data) + sum(memoryview(buffer).nbytes for buffer in self.buffers)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """Buffers stay out of band where the carrier's protocol can (5), else become bytes:
-        Dask's scheduler relays results with protocol 4.
+        """Buffers and a large stream stay out of band where the carrier's protocol can (5), else
+        become bytes: Dask's scheduler relays results with protocol 4.
         """
         buffers = self.buffers
         if protocol < PROTOCOL:
             return Packed, (bytes(self.data), tuple(bytes(buffer) for buffer in buffers))
-        return Packed, (self.data, tuple(pickle.PickleBuffer(buffer) for buffer in buffers))
+        data = pickle.PickleBuffer(self.data) if len(self.data) >= _FRAME_BYTES else self.data
+        return Packed, (data, tuple(pickle.PickleBuffer(buffer) for buffer in buffers))
 
     def unpack(self) -> Any:
         """The object again. Buffers that arrived read-only are copied: a result must be as

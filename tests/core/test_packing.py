@@ -36,6 +36,15 @@ def test_packed_values_survive_any_carrier(protocol: int, out_of_band: bool) -> 
     assert bytes(value.data) == b"abc"
 
 
+def test_a_large_stream_is_not_copied_into_the_carriers_own() -> None:
+    words = [str(number) for number in range(50_000)]
+    buffers: list[Any] = []
+    message = pickle.dumps(pack(words), protocol=5, buffer_callback=buffers.append)
+    assert len(message) < 1000
+    assert pickle.loads(message, buffers=buffers).unpack() == words
+    assert pickle.loads(pickle.dumps(pack(words), protocol=5)).unpack() == words
+
+
 def test_what_arrives_is_writable() -> None:
     packed = pack(Carried(bytearray(b"abc")))
     arrived = Packed(packed.data, tuple(bytes(buffer) for buffer in packed.buffers)).unpack()
