@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from amorsize.errors import InvalidArgument, NotCallable
-from amorsize.guard import guarded
+from amorsize.guard import guarded, in_time
 from amorsize.planning import Planning, check_enforceable
 from amorsize.plans import Plan
 from amorsize.policy import policy_of
@@ -180,13 +180,14 @@ def _plan(
         from amorsize.elsewhere import elsewhere
 
         worker = partial(elsewhere, call, policy, None if automatic else backend)
-    if journal is None:
-        taken = sample(call, source, policy, elsewhere=worker)
-    else:
+    sampled = partial(sample, call, source, policy, elsewhere=worker)
+    if journal is not None:
         from amorsize.resume import Resumption
 
         resumption = Resumption(journal, fn, source)
-        taken = resumption.sampled(source, partial(sample, call, source, policy, elsewhere=worker))
+        sampled = partial(resumption.sampled, source, sampled)
+    limit_s = policy.deadline if worker is None else None
+    taken = in_time(limit_s or 0.0, limit_s, sampled)
     planning = Planning(fn, source, taken, workers, chunk_size, options or {}, policy)
     planning.automatically = automatic
     planning.resumption, planning.voices = resumption, voices

@@ -56,7 +56,7 @@ from amorsize.worker import (
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from amorsize.ending import ending_processes
+    from amorsize.ending import LATE_S, ending_processes, tell_of_late_chunks
     from amorsize.executors import ExecutorBackend, ExecutorSession
     from amorsize.plans import Plan
     from amorsize.probes import Limits
@@ -330,6 +330,7 @@ def process_pool_fallback() -> BackendCosts:
 
 __all__ = [
     "CONTRACT_VERSION",
+    "LATE_S",
     "Availability",
     "Backend",
     "BackendCosts",
@@ -366,6 +367,7 @@ __all__ = [
     "run_shipped",
     "settle_in",
     "shielded",
+    "tell_of_late_chunks",
     "unchanged_environment",
 ]
 
@@ -373,7 +375,9 @@ __all__ = [
 _LATER = {
     "ExecutorBackend": "executors",
     "ExecutorSession": "executors",
+    "LATE_S": "ending",
     "ending_processes": "ending",
+    "tell_of_late_chunks": "ending",
     "Shipment": "shipping",
     "run_shipped": "shipping",
 }

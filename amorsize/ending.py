@@ -1,5 +1,5 @@
-"""The end of processes that an engine has started below this one. Public through
-:mod:`amorsize.backend`.
+"""The end of what an engine still runs: of its processes below this one, of chunks that it does not
+stop. Public through :mod:`amorsize.backend`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,17 @@ from typing import Any
 _LEAVE_S, _SETTLE_S = 5.0, 0.2
 """Most seconds to wait until this process has left an engine, and seconds after that before the
 engine's processes are killed."""
+LATE_S = 1.0
+"""Seconds that chunks on an engine of somebody else's get to end after a cancel."""
+
+
+def tell_of_late_chunks(name: str, count: int) -> None:
+    """Log that chunks outlive their run, if there are any: the engine cannot stop them."""
+    if count:
+        import logging
+
+        text = "chunks that %s is busy with and goes on until they end: %d"
+        logging.getLogger("amorsize").warning(text, name, count)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from amorsize.backend import Availability, Backend, Chunk, OpenRequest, Session, Traits
+from amorsize.ending import LATE_S, tell_of_late_chunks
 from amorsize.errors import BackendUnavailable, WorkerLost
 from amorsize.shipping import Shipment, run_shipped
 from amorsize.worker import Outcome, run_chunk
@@ -75,6 +76,7 @@ class ExecutorSession(Session):
         another: Callable[[], AbstractContextManager[Executor]] | None = None,
     ) -> None:
         self._name, self._traits, self._request = name, traits, request
+        self._owned = owned
         self._cores = request.cores_per_worker if owned else None
         self._another = another
         self.workers = request.workers
@@ -245,6 +247,8 @@ class ExecutorSession(Session):
             outer.set_exception(error)
 
     def _send_again(self, outer: Future[Any], chunk: Chunk) -> None:
+        if self._cancelled:
+            return
         self._shipment.missed()
         try:
             self._follow(self._submit(chunk), outer, chunk)
@@ -257,13 +261,19 @@ class ExecutorSession(Session):
 
     def close(self, *, cancel: bool) -> None:
         """Leave the executor's context; with ``cancel``, queued chunks are dropped first. Chunks
-        that run are waited for, also on an executor that stays up: no item runs on unseen.
+        that run are waited for on an executor that stays up, too, but after a cancel no longer
+        than a second: an item may never end. How long an executor of the session's own waits for
+        such an item is up to its context.
         """
         if cancel:
             self._cancelled = True
             for future in tuple(self._futures):
                 future.cancel()
-        concurrent.futures.wait(tuple(self._futures))
+        if not cancel:
+            concurrent.futures.wait(tuple(self._futures))
+        elif not self._owned:
+            left = concurrent.futures.wait(tuple(self._futures), LATE_S).not_done
+            tell_of_late_chunks(self._name, len(left))
         self._fail_all(WorkerLost("the session was closed"))
         self._stack.close()
 

@@ -4,8 +4,8 @@ Without them the function itself runs: a guarded call is a call more for each it
 
 An item's time limit has two stages. Where the item runs in a process's main thread, an alarm
 raises :class:`ItemTimeout` in it, which costs nothing else. Code that does not return to the
-interpreter, or that catches the exception, is ended with its process a little later by a thread
-that needs no interpreter lock; only in a worker, never in the caller.
+interpreter, or that catches the exception, is ended with its process a little later, which needs
+no interpreter lock; only in a worker, never in the caller.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from amorsize.errors import ItemTimeout
+from amorsize.errors import DeadlineExceeded, ItemTimeout
 from amorsize.policy import Policy
+from amorsize.reaper import reaper
 
 GRACE_S = 1.0
 """Seconds after an item's alarm until its process is ended."""
+AGAIN_S = 0.05
+"""Seconds that each further item gets which the caller itself begins after a deadline."""
 _UNALARMED_GRACE_S = 0.1
 """The same where no alarm can ring: only what keeps the timer from being set for each item."""
 
@@ -68,17 +72,18 @@ class Guarded:
         seconds = self.policy.timeout
         if seconds is None:
             return self.function(item)
-        alarmed = threading.current_thread() is threading.main_thread() and hasattr(
-            signal, "setitimer"
-        )
         if _is_home(self.home):
-            return _alarmed(self.function, item, seconds) if alarmed else self.function(item)
-        grace = GRACE_S if alarmed else _UNALARMED_GRACE_S
-        _reaper.watch(seconds, grace)
+            return self._in_time(item, seconds)
+        reaper.watch(seconds, GRACE_S if can_ring() else _UNALARMED_GRACE_S)
         try:
-            return _alarmed(self.function, item, seconds) if alarmed else self.function(item)
+            return self._in_time(item, seconds)
         finally:
-            _reaper.unwatch()
+            reaper.unwatch()
+
+    def _in_time(self, item: Any, seconds: float) -> Any:
+        if not can_ring():
+            return self.function(item)
+        return alarmed(seconds, partial(ItemTimeout, seconds), self.function, item)
 
 
 def guarded(function: Callable[[Any], Any], policy: Policy) -> Callable[[Any], Any]:
@@ -96,7 +101,7 @@ def rest(function: object) -> int:
     """
     if not isinstance(function, Guarded):
         return 0
-    _reaper.rest()
+    reaper.rest()
     again: int = getattr(_tries, "again", 0)
     _tries.again = 0
     return again
@@ -108,77 +113,51 @@ def _is_home(home: str) -> bool:
     return worker_name() == home
 
 
-def _alarmed(function: Callable[[Any], Any], item: Any, seconds: float) -> Any:
-    """Call with an alarm set. An alarm of the caller's own is put off while it lasts."""
+def alarmed(
+    seconds: float,
+    error: Callable[[], Exception],
+    function: Callable[..., Any],
+    *args: Any,
+    again_s: float = 0.0,
+) -> Any:
+    """``function(*args)``, in which ``error()`` is raised after so many seconds, and from then on
+    each ``again_s`` if that is not 0. An alarm of the caller's own is put off while it lasts. Only
+    where :func:`can_ring`.
+    """
     armed = True
 
     def ring(*_: Any) -> None:
         if armed:
-            raise ItemTimeout(seconds)
+            raise error()
 
+    began, own = time.monotonic(), (0.0, 0.0)
     previous = signal.signal(signal.SIGALRM, ring)
     try:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        own = signal.setitimer(signal.ITIMER_REAL, seconds, again_s)
         try:
-            return function(item)
+            return function(*args)
         finally:
             armed = False  # from here on a late ring is not heard
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL if previous is None else previous)
+        if own[0]:
+            left = own[0] - (time.monotonic() - began)
+            signal.setitimer(signal.ITIMER_REAL, max(left, 1e-6), own[1])
 
 
-class Reaper:
-    """Ends this process when an item of any thread is beyond its limit. Built on the timer of
-    ``faulthandler``, which runs without the interpreter. Setting it starts a thread: it is set
-    anew only once it would be too early for the running items.
+def can_ring() -> bool:
+    """Whether an alarm can raise something in this thread."""
+    main = threading.current_thread() is threading.main_thread()
+    return main and hasattr(signal, "setitimer")
+
+
+def in_time(left_s: float, deadline: float | None, function: Callable[..., Any], *args: Any) -> Any:
+    """``function(*args)`` in the caller. In what it still runs after ``left_s`` seconds
+    :class:`DeadlineExceeded` is raised, where that can be.
     """
-
-    def __init__(self) -> None:
-        self._limits: dict[int, float] = {}
-        self._set_to: float | None = None
-        self._lock = threading.Lock()
-
-    def watch(self, seconds: float, grace_s: float) -> None:
-        """An item begins in this thread."""
-        with self._lock:
-            self._limits[threading.get_ident()] = time.monotonic() + seconds
-            first = min(self._limits.values())
-            if self._set_to is None or not first <= self._set_to <= first + grace_s:
-                self._set_to = first + grace_s
-                self._set()
-
-    def unwatch(self) -> None:
-        """It has ended. The timer stays: the next item follows at once."""
-        with self._lock:
-            self._limits.pop(threading.get_ident(), None)
-
-    def rest(self) -> None:
-        """No next item follows in this thread."""
-        with self._lock:
-            if not self._limits and self._set_to is not None:
-                import faulthandler
-
-                self._set_to = None
-                faulthandler.cancel_dump_traceback_later()
-
-    def _set(self) -> None:
-        import faulthandler
-
-        assert self._set_to is not None
-        left = max(0.001, self._set_to - time.monotonic())
-        faulthandler.dump_traceback_later(left, exit=True, file=_nowhere())
-
-
-_reaper = Reaper()
-_null: Any = None
-
-
-def _nowhere() -> Any:
-    """Where the dying process's traceback goes."""
-    global _null
-    if _null is None:
-        import os
-
-        _null = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
-    return _null
+    if deadline is None or not can_ring():
+        return function(*args)
+    return alarmed(
+        max(left_s, 1e-3), partial(DeadlineExceeded, deadline), function, *args, again_s=AGAIN_S
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, get_args
 
 from amorsize.errors import InvalidArgument
@@ -107,7 +108,11 @@ def policy_of(faults: Faults) -> Policy:
     for name in ("timeout", "deadline"):
         if getattr(policy, name) is not None:
             _check_seconds(name, getattr(policy, name), least=1e-6)
-    return policy._replace(retry_on=_exceptions(policy.retry_on))
+    return policy._replace(
+        retry_on=_exceptions(policy.retry_on),
+        timeout=None if policy.timeout == math.inf else policy.timeout,
+        deadline=None if policy.deadline == math.inf else policy.deadline,
+    )
 
 
 def _check_seconds(name: str, value: Any, *, least: float) -> None:

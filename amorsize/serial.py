@@ -9,7 +9,7 @@ from typing import Any
 
 from amorsize.errors import DeadlineExceeded
 from amorsize.feed import Feed
-from amorsize.guard import rest
+from amorsize.guard import in_time, rest
 from amorsize.judge import AFTER_ALL, Judge
 from amorsize.loop import LoopResult, run_forgiving, run_loop
 from amorsize.report import RunReport
@@ -88,7 +88,8 @@ class SerialRun:
             if began > self.ends_at:
                 yield from self._expire(start, count)
                 return
-            loop = self._run(items, start)
+            left_s, deadline = self.ends_at - began, self.judge.policy.deadline
+            loop: LoopResult = in_time(left_s, deadline, self._run, items, start)
             window_s += time.perf_counter() - began
             window_items += count
             if loop.error is not None:

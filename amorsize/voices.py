@@ -19,7 +19,7 @@ MOST_CHARACTERS = 4_000_000
 """Most that a chunk may say; the rest goes where the worker's own output goes."""
 
 Said = tuple[str, Any]
-"""What kind (``out``, ``err``, ``log``, ``warn``), and what."""
+"""What kind (``out``, ``err``, ``flush``, ``log``, ``warn``), and what."""
 
 _current = threading.local()
 _active: list[Ears] = []
@@ -141,6 +141,12 @@ class _Stream:
         for line in lines:
             self.write(line)
 
+    def flush(self) -> None:
+        """Have the caller's stream flushed where this one was, if somebody listens."""
+        ears = _listener()
+        if ears is None or not ears.take("flush", self._kind, 1):
+            self._original.flush()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._original, name)
 
@@ -202,18 +208,32 @@ def _packed(said: list[Said]) -> bytes:
 
 
 def _joined(said: list[Said]) -> list[Said]:
-    """One text for each stretch on the same stream."""
-    joined: list[tuple[str, Any]] = []
+    """One text for each stretch on the same stream, flushed at its end if it was at all: the
+    parts of a stretch are heard at once.
+    """
+    joined: list[Said] = []
     texts: list[str] = []
+    stream, flushes = "", False
+
+    def end_stretch() -> None:
+        if texts:
+            joined.append((stream, "".join(texts)))
+        if flushes:
+            joined.append(("flush", stream))
+
     for kind, what in said:
-        if kind in ("out", "err"):
-            if not (joined and joined[-1][0] == kind and joined[-1][1] is texts):
-                texts = []
-                joined.append((kind, texts))
+        on = what if kind == "flush" else kind if kind in ("out", "err") else ""
+        if on != stream:
+            end_stretch()
+            stream, texts, flushes = on, [], False
+        if kind == "flush":
+            flushes = True
+        elif on:
             texts.append(what)
         else:
             joined.append((kind, what))
-    return [(k, "".join(w)) if k in ("out", "err") else (k, w) for k, w in joined]
+    end_stretch()
+    return joined
 
 
 def _portable(kind: str, what: Any) -> Said:
@@ -267,6 +287,12 @@ def _print_error(text: str) -> None:
         sys.stderr.write(text)
 
 
+def _flush(stream: str) -> None:
+    file = sys.stdout if stream == "out" else sys.stderr
+    if file is not None:
+        file.flush()
+
+
 def _log(fields: dict[str, Any]) -> None:
     logger = logging.getLogger(fields["name"])
     if logger.isEnabledFor(fields["levelno"]):
@@ -281,6 +307,7 @@ def _warn(warning: tuple[Any, ...]) -> None:
 _VOICES: dict[str, Callable[[Any], None]] = {
     "out": _print,
     "err": _print_error,
+    "flush": _flush,
     "log": _log,
     "warn": _warn,
 }

@@ -113,7 +113,9 @@ def rebuilt(arrived: Outcome | PackedOutcome) -> Outcome:
     """
     try:
         return arrived.unpack()
-    except Exception as error:  # whatever a user's class does
+    except (KeyboardInterrupt, SystemExit):  # the caller's own
+        raise
+    except BaseException as error:  # whatever a user's class does
         raise ResultNotLoaded(f"{type(error).__name__}: {error}") from error
 
 
@@ -205,7 +207,7 @@ def _pack_results(
 ) -> tuple[Packed, bytes | bytearray]:
     try:
         packed = pack(values)
-    except Exception:  # whatever a user's __reduce__ raises: find the item it belongs to
+    except BaseException:  # whatever a user's __reduce__ raises: find the item it belongs to
         values, failures = _without_unpicklable(values, failures, at, stop_on_error)
         packed = pack(values)
     if not failures:
@@ -227,7 +229,7 @@ def _without_unpicklable(
         try:
             pack(value)
             kept.append(value)
-        except Exception as error:
+        except BaseException as error:
             cause = f"{type(error).__name__}: {error}"
             index = _index_of(position, at)
             refused.append((position, UnpicklableResult(index, shorten(value), cause)))
@@ -255,7 +257,7 @@ def _portable(error: BaseException) -> Carried:
         rebuilt = pickle.loads(dumps(error))  # noqa: S301
         if type(rebuilt) is not type(error):
             raise TypeError(f"pickles as {type(rebuilt).__name__}")
-    except Exception as cause:
+    except BaseException as cause:
         rebuilt = UnpicklableError(type(error).__qualname__, shorten(error), str(cause))
     return Carried(rebuilt, text, tuple(getattr(error, "__notes__", ())))
 

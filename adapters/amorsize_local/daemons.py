@@ -54,8 +54,8 @@ class DaemonThreads(Executor):
         until = time.monotonic() + _PATIENCE_S
         for thread in self._threads if wait else ():
             thread.join(max(0.0, until - time.monotonic()))
-            if thread.is_alive():
-                log.warning("thread %s is busy with an item and goes on until it ends", thread.name)
+        if wait and (busy := sum(thread.is_alive() for thread in self._threads)):
+            log.warning("threads that are busy with an item and go on until it ends: %d", busy)
 
 
 def _work(jobs: SimpleQueue[Job | None]) -> None:

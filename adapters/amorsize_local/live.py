@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import math
 import os
+import time
 import uuid
 from abc import abstractmethod
 from collections import deque
@@ -13,6 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from amorsize.backend import (
+    LATE_S,
     Availability,
     Backend,
     BackendUnavailable,
@@ -26,6 +29,7 @@ from amorsize.backend import (
     Traits,
     host_name,
     run_shipped,
+    tell_of_late_chunks,
 )
 from amorsize.probes import Limits
 
@@ -216,10 +220,14 @@ class PoolSession(RelaySession):
         return BackendUnavailable(self._name, reason, "make a new pool")
 
     def close(self, *, cancel: bool) -> None:
-        """Drop what the pool has not got yet, and wait for what it has."""
+        """Drop what the pool has not got yet, and wait for what it has; after a cancel no longer
+        than a second.
+        """
         self._queue.clear()
-        while self._out and not self.vanished():
+        until = time.monotonic() + LATE_S if cancel else math.inf
+        while self._out and not self.vanished() and time.monotonic() < until:
             concurrent.futures.wait(tuple(self._out), 0.1)
             self._out = {future for future in self._out if future in self.handles}
+        tell_of_late_chunks(self._name, len(self._out) if cancel else 0)
         if self._shipment is not None:
             self._shipment.close()

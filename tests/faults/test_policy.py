@@ -14,6 +14,7 @@ import pytest
 import amorsize
 from amorsize.errors import ItemNotLoaded, ResultNotLoaded, UnpicklableItem, UnpicklableResult
 from amorsize.testing.tasks import append_line, lines_of, spin
+from amorsize.worker import UnpicklableError
 
 BACKENDS = ["serial", "threads", "multiprocessing", "auto"]
 ITEMS = 400
@@ -202,6 +203,48 @@ class Fragile:
 
 def _burst(number: int) -> Any:
     raise ValueError(f"{number} does not arrive")
+
+
+class Leaving:
+    """Its pickling, or its unpickling, raises what is no ``Exception``."""
+
+    def __init__(self, at_once: bool) -> None:
+        self.at_once = at_once
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.at_once:
+            raise SystemExit(3)
+        return _leave, ()
+
+
+class LeavingError(Leaving, Exception):
+    """The same as an error."""
+
+
+class Leave(BaseException):
+    """No ``Exception``."""
+
+
+def _leave() -> Any:
+    raise Leave
+
+
+def test_classes_may_raise_anything_when_they_are_pickled() -> None:
+    def work(x: int) -> Any:
+        spin(0.0005)
+        if x == 210:
+            raise LeavingError(at_once=True)
+        return Leaving(at_once=True) if x == 200 else Leaving(at_once=False) if x == 220 else x
+
+    plan = amorsize.plan(
+        work, iter(range(300)), backend="multiprocessing", workers=2, on_error="return"
+    )
+    results = plan.run()
+    errors = {r.index: type(r.exception) for r in results if isinstance(r, amorsize.ItemError)}
+    assert errors == {200: UnpicklableResult, 210: UnpicklableError, 220: ResultNotLoaded}
+    assert len(results) == 300
+    assert plan.report is not None
+    assert plan.report.lost_workers == 0
 
 
 @pytest.mark.parametrize("on_error", ["raise", "return"])

@@ -131,6 +131,28 @@ def test_without_voices_output_is_the_workers_own() -> None:
     assert planning.travelling is planning.runnable
 
 
+FLUSHES = """
+import amorsize, os, sys
+def f(x):
+    print("said", x, flush=True)
+    print("not flushed", x, file=sys.stderr, end="")
+    print("wrote", x, file=sys.stderr, flush=True)
+    return x
+amorsize.map(f, range(20), backend="multiprocessing", workers=2, chunk_size=3)
+os._exit(0)  # what has not been flushed is lost
+"""
+
+
+def test_what_an_item_flushes_is_flushed_here() -> None:
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", FLUSHES], capture_output=True, text=True, env=buffered
+    )
+    said = [line for line in done.stdout.splitlines() if line.startswith("said")]
+    assert sorted(said) == sorted(f"said {x}" for x in range(20))
+    assert done.stderr.count("not flushed") == done.stderr.count("wrote") == 20
+
+
 def test_a_run_within_a_worker_is_heard(capsys: pytest.CaptureFixture[str]) -> None:
     amorsize.map(_nested, range(4), backend="multiprocessing", workers=2, chunk_size=1)
     assert capsys.readouterr().out.count("inner") == 12
