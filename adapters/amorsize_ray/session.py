@@ -37,6 +37,30 @@ _fetched: dict[str, Callable[[Any], Any]] = {}
 """In a worker: the latest function from the object store, by its digest."""
 
 
+@contextmanager
+def _ending_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end this worker. Ray would raise ``SystemExit`` in the item that runs, and it
+    would count as the item's own.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not getattr(before, "__module__", "").startswith("ray."):
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, before)
+
+
+def run_embedded(*call: Any) -> contract.PackedOutcome:
+    """Run a chunk in a worker with a function that came with it."""
+    with _ending_by_sigterm():
+        return contract.run_packed(*call)
+
+
 def run_shipped(digest: str, box: list[Any], *chunk: Any) -> contract.PackedOutcome:
     """Run a chunk in a worker with a function from the object store. The reference is boxed, so
     that Ray does not unpack the function for each task.
@@ -44,7 +68,7 @@ def run_shipped(digest: str, box: list[Any], *chunk: Any) -> contract.PackedOutc
     if digest not in _fetched:
         _fetched.clear()
         _fetched[digest] = ray.get(box[0]).load()
-    return contract.run_packed(_fetched[digest], *chunk)
+    return run_embedded(_fetched[digest], *chunk)
 
 
 _END_S = 0.1
@@ -73,7 +97,7 @@ class RaySession(contract.RelaySession):
             self._asked, self._num_cpus = request.workers, num_cpus
             self._had = _slots(num_cpus)
             small = payload.nbytes <= _EMBED_BYTES
-            run = contract.run_packed if small else run_shipped
+            run = run_embedded if small else run_shipped
             self._task = ray.remote(num_cpus=num_cpus, max_retries=0)(run)
             self._function: Any = (payload,) if small else (payload.digest, [ray.put(payload)])
             self._stack = stack.pop_all()

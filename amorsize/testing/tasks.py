@@ -124,13 +124,18 @@ class Failing:
         raise self.kind(f"bad {item}")
 
 
+GRACE_S = 5.0
+"""Seconds in which a signal has ended its process."""
+
+
 @dataclass(frozen=True)
 class Deadly:
     """Ends its worker at one item, never the caller ``home``; with a ``marker`` file only once."""
 
     index: int
     home: int
-    by_signal: bool = False
+    by_signal: int = 0
+    """The signal that ends it; 0 for the worker's own exit."""
     marker: str = ""
 
     def __call__(self, item: int) -> int:
@@ -138,7 +143,8 @@ class Deadly:
         spin(2 * ITEM_S)
         if item == self.index and os.getpid() != self.home and self._is_due():
             if self.by_signal:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), self.by_signal)
+                time.sleep(GRACE_S)  # the signal may be for another thread
             os._exit(3)
         return item
 

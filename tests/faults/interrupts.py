@@ -21,14 +21,14 @@ from tests.faults.engines import TOKEN, marked, shared_memory, told, unused
 DRIVER = """
 import sys, time, amorsize
 from amorsize_local.processes import ProcessBackend
-name, how = sys.argv[1:]
+name, how, every = sys.argv[1:]
 backend = ProcessBackend(name) if name in ("fork", "forkserver", "spawn") else name
 class Work:
     def __call__(self, item):
         end = time.perf_counter() + 0.004
         while time.perf_counter() < end:
             pass
-        if item % 500 == 499:
+        if item % int(every) == int(every) - 1:
             time.sleep(1000)
         return item
 def main():
@@ -43,6 +43,8 @@ if __name__ == "__main__":
     main()
 """
 """What is interrupted: short items, and now and then one that never ends."""
+EVERY = ("80", "300", "100000")
+"""Of how many items one never ends."""
 GRACE_S = {"dask": 10.0, "ray": 15.0}
 """Seconds in which everything must be over: 2, but for clusters, whose own end takes longer on a
 busy machine. How long it took is told."""
@@ -75,8 +77,9 @@ def _one(rng: random.Random, name: str, counts: Counter[str]) -> tuple[float, li
         temporary.mkdir()
         environment = {**os.environ, TOKEN: token, "TMPDIR": str(temporary)}
         how = rng.choice(["run", "ordered", "unordered"])
+        every = rng.choice(EVERY)
         driver = subprocess.Popen(
-            [sys.executable, str(script), name, how],
+            [sys.executable, str(script), name, how, every],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -85,7 +88,7 @@ def _one(rng: random.Random, name: str, counts: Counter[str]) -> tuple[float, li
         assert driver.stdout is not None
         driver.stdout.readline()
         time.sleep(rng.uniform(0, REACH_S[name]))
-        what = _interrupt(rng, driver)
+        what = f"every {every}, {_interrupt(rng, driver)}"
         told_at = time.monotonic()
         try:
             driver.wait(grace_s)

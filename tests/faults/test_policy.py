@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import threading
 import time
 from pathlib import Path
@@ -292,6 +293,20 @@ def test_one_poisoned_item_in_a_thousand() -> None:
     assert [r for r in results if isinstance(r, int)] == [x for x in range(1000) if x != 666]
     assert isinstance(results[666], amorsize.ItemError)
     assert isinstance(results[666].exception, amorsize.WorkerDied)
+
+
+def test_an_item_whose_worker_dies_five_times_by_chance_is_not_blamed(tmp_path: Path) -> None:
+    home = os.getpid()
+
+    def unlucky(x: int) -> int:
+        if x == 666 and os.getpid() != home:
+            append_line(str(tmp_path / "deaths"), x)
+            if len(lines_of(str(tmp_path / "deaths"))) <= 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+    how: dict[str, Any] = {"backend": "multiprocessing", "workers": 2, "chunk_size": 1}
+    assert amorsize.map(unlucky, iter(range(1000)), **how) == list(range(1000))
 
 
 def test_a_pool_that_only_dies_is_an_error() -> None:

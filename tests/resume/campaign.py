@@ -24,7 +24,8 @@ WINDOW = 2 * 2 * 4
 """Items in flight: two workers, two chunks each, four items a chunk."""
 LONG_WINDOW = 2 * 17 * 4
 """The same on engines with a long way: up to sixteen chunks wait at a worker."""
-LOCAL = ["serial", "threads", "multiprocessing"]
+METHODS = ["fork", "forkserver", "spawn"]
+LOCAL = ["serial", "threads", "multiprocessing", *METHODS]
 KINDS = ("range", "generator")
 
 
@@ -119,10 +120,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--backend", action="append")
+    parser.add_argument("--backend", action="append", help="or a start method of multiprocessing")
     wanted = parser.parse_args()
     fine = True
-    for backend in wanted.backend or LOCAL:
+    for backend in wanted.backend or ["serial", "threads", *METHODS]:
         counts = campaign(backend, wanted.kills, wanted.seed)
         print(f"{backend}: {counts}", flush=True)
         fine &= counts.fine

@@ -1,4 +1,6 @@
-"""A run with a journal, to be killed: ``driver.py BACKEND FOLDER ITEMS KIND``."""
+"""A run with a journal, to be killed: ``driver.py BACKEND FOLDER ITEMS KIND``; the backend may be
+a start method of multiprocessing.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,6 @@ def work(folder: str, x: int) -> int:
     return x * x
 
 
-def endless() -> Iterator[int]:
-    yield from range(10**9)
-
-
 def generator(count: int) -> Iterator[int]:
     yield from range(count)
 
@@ -36,8 +34,9 @@ def generator(count: int) -> Iterator[int]:
 def main(backend: str, folder: str, items: int, kind: str) -> None:
     """Run, and write the results down."""
     data: Any = range(items) if kind == "range" else generator(items)
-    options = {"options": {"start_method": kind}} if kind in ("spawn", "forkserver") else {}
-    how: dict[str, Any] = {"backend": backend, "workers": WORKERS, "chunk_size": CHUNK, **options}
+    how: dict[str, Any] = {"backend": backend, "workers": WORKERS, "chunk_size": CHUNK}
+    if backend in ("fork", "forkserver", "spawn"):
+        how |= {"backend": "multiprocessing", "options": {"start_method": backend}}
     function = partial(work, folder)
     results = amorsize.map(function, data, journal=f"{folder}/run.sqlite", **how)
     with open(f"{folder}/results.part", "w") as file:

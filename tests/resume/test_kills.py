@@ -11,7 +11,7 @@ import pytest
 CAMPAIGN = Path(__file__).with_name("campaign.py")
 
 
-@pytest.mark.parametrize(("backend", "kills"), [("serial", 1), ("multiprocessing", 3)])
+@pytest.mark.parametrize(("backend", "kills"), [("serial", 1), ("fork", 2), ("spawn", 1)])
 def test_killed_drivers_continue(backend: str, kills: int) -> None:
     command = [
         sys.executable,
