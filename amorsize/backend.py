@@ -36,6 +36,7 @@ from amorsize.errors import (
 from amorsize.installed import installed_version, is_installed
 from amorsize.interrupts import (
     before_termination,
+    deadly_sigterm,
     raise_if_terminated,
     shielded,
     unchanged_environment,
@@ -353,6 +354,7 @@ __all__ = [
     "TranslationUnsupported",
     "WorkerLost",
     "before_termination",
+    "deadly_sigterm",
     "declared",
     "ending_processes",
     "fallback",

@@ -37,27 +37,11 @@ _fetched: dict[str, Callable[[Any], Any]] = {}
 """In a worker: the latest function from the object store, by its digest."""
 
 
-@contextmanager
-def _ending_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end this worker. Ray would raise ``SystemExit`` in the item that runs, and it
-    would count as the item's own.
-    """
-    before = signal.getsignal(signal.SIGTERM)
-    main = threading.current_thread() is threading.main_thread()
-    if not main or not getattr(before, "__module__", "").startswith("ray."):
-        yield
-        return
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, before)
-
-
 def run_embedded(*call: Any) -> contract.PackedOutcome:
-    """Run a chunk in a worker with a function that came with it."""
-    with _ending_by_sigterm():
+    """Run a chunk in a worker with a function that came with it. Ray's handler of SIGTERM would
+    raise ``SystemExit`` in the item that runs, and it would count as the item's own.
+    """
+    with contract.deadly_sigterm("ray."):
         return contract.run_packed(*call)
 
 
@@ -116,9 +100,8 @@ class RaySession(contract.RelaySession):
         if error is None:
             self.settle(future, outcome=done.result())
         elif isinstance(error, LOSSES):
-            first_line = str(error).partition("\n")[0]
             starved = isinstance(error, exceptions.OutOfMemoryError)
-            reason = first_line or type(error).__name__
+            reason = str(error).partition("\n")[0] or type(error).__name__
             self.settle(future, error=contract.WorkerLost(reason, out_of_memory=starved))
         else:
             self.settle(future, error=getattr(error, "cause", None) or error)
@@ -189,7 +172,6 @@ def _local_session(cpus: int, hurry: threading.Event) -> Iterator[None]:
     folder = tempfile.mkdtemp(prefix="amorsize-", dir="/tmp" if os.path.isdir("/tmp") else None)
     in_main = threading.current_thread() is threading.main_thread()
     handler, logger = signal.getsignal(signal.SIGTERM), logging.getLogger("ray")
-    level = logger.level
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         stack.enter_context(contract.unchanged_environment())
@@ -200,7 +182,8 @@ def _local_session(cpus: int, hurry: threading.Event) -> Iterator[None]:
         options = {"address": "local", "num_cpus": cpus, "_temp_dir": folder}
         quiet = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), ExitStack() as loud:
+                loud.callback(logger.setLevel, logger.level)
                 warnings.simplefilter("ignore")
                 logger.setLevel(logging.CRITICAL)
                 ray.init(**options, **quiet)
@@ -211,6 +194,4 @@ def _local_session(cpus: int, hurry: threading.Event) -> Iterator[None]:
             remedy = "call ray.init(...) yourself to see why, or use another backend"
             reason = f"it did not start: {error}"
             raise contract.BackendUnavailable("ray", reason, remedy) from error
-        finally:
-            logger.setLevel(level)
         yield
