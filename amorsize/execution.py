@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import math
 import operator
+import os
 import time
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING
@@ -48,7 +49,7 @@ class Execution:
         self, planning: Planning, decision: Decision, backend: Backend | None, *, free: bool
     ) -> None:
         self._planning, self._decision, self._backend = planning, decision, backend
-        self._free, self._moves = free, 0
+        self._free, self._moves, self._home = free, 0, os.getpid()
         self._was_running = backend is not None and backend.availability().running
         chosen = decision.chosen
         self.report = RunReport(chosen.backend, chosen.workers, prediction=chosen.prediction)
@@ -150,7 +151,7 @@ class Execution:
     def learn(self) -> None:
         """Let later plans of this process know what starting the backend really took."""
         report = self.report
-        if self._backend is None or report.first_answer_s is None:
+        if self._backend is None or report.first_answer_s is None or os.getpid() != self._home:
             return
         from amorsize import pricing
 

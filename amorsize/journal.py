@@ -84,7 +84,7 @@ class Journal:
     """
 
     def __init__(self, path: str | os.PathLike[str], identity: Identity) -> None:
-        self.path = Path(os.path.abspath(path))
+        self.path, self._home = Path(os.path.abspath(path)), os.getpid()
         self._spans: list[tuple[Span, int]] = []
         self._began = self._synced = time.monotonic()
         self._pending = False
@@ -257,6 +257,8 @@ class Journal:
 
     def commit(self) -> None:
         """Make what was added survive this process, and now and then the machine."""
+        if os.getpid() != self._home:
+            return
         if self._pending:
             self._pending = False
             self._db.execute("COMMIT")
@@ -267,9 +269,25 @@ class Journal:
 
     def close(self) -> None:
         """Commit, and let others use the file."""
+        if os.getpid() != self._home:
+            self._forsake()
+            return
         with suppress(sqlite3.ProgrammingError):  # closed already
             self.commit()
         self._db.close()
+
+    def _forsake(self) -> None:
+        """In a process that was forked in the middle of the run: never close the connection. SQLite
+        would take it for the last one, and delete what its owner still writes to.
+        """
+        import ctypes
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._db))
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # at the interpreter's end, or if it was never opened
+            if os.getpid() != self._home:
+                self._forsake()
 
     def keep(
         self, pieces: Generator[Piece, None, None], *, at_once: Callable[[], bool]

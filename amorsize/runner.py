@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,7 @@ class Run:
         self._item_s = 0.0
         self._began = self._open_s = self._computed_s = self._chunk_wall_s = 0.0
         self.window = Window()
+        self._home = os.getpid()
 
     @property
     def failure(self) -> FirstFailure:
@@ -108,10 +110,14 @@ class Run:
                 yield from self._pump(session)
                 finished = self.failure.error is None and not self._cancel
             finally:
-                with shielded():
-                    begin = time.perf_counter()
-                    session.close(cancel=not finished)
-                    self.report.shutdown_s += time.perf_counter() - begin
+                if os.getpid() == self._home:  # else the run goes on in the process that forked
+                    self._close(session, cancel=not finished)
+
+    def _close(self, session: Session, *, cancel: bool) -> None:
+        with shielded():
+            begin = time.perf_counter()
+            session.close(cancel=cancel)
+            self.report.shutdown_s += time.perf_counter() - begin
 
     def _open(self) -> Session | None:
         try:
@@ -133,6 +139,8 @@ class Run:
                 self._await(session, 0.0 if more else math.inf)
             ready, self._ready = self._ready, []
             yield from ready
+            if os.getpid() != self._home:
+                raise RuntimeError("the run belongs to the process that this one was forked from")
             if self.failure.error is not None:
                 self._drop_undecided()
             more = self._fill(session)

@@ -4,6 +4,7 @@ stays safe, and no shared queue that a dying worker could leave locked.
 
 from __future__ import annotations
 
+import multiprocessing.process
 import os
 import pickle
 import select
@@ -60,6 +61,23 @@ _MOST_STILLBORN = 8
 _ours: weakref.WeakSet[channel.End] = weakref.WeakSet()
 """The caller's ends of all pipes of all sessions, which no worker may keep open."""
 
+_processes: weakref.WeakSet[BaseProcess] = weakref.WeakSet()
+"""The workers' processes of all sessions."""
+
+
+def _forget() -> None:
+    """In a forked child: the workers are its parent's. They must see the end of the parent, and not
+    end with this process, whose multiprocessing would see to that.
+    """
+    for end in list(_ours):
+        end.close()
+    children: set[BaseProcess] = getattr(multiprocessing.process, "_children", set())
+    children.difference_update(list(_processes))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
 Ticket = tuple[Chunk, "Future[Any]"]
 
 
@@ -74,6 +92,7 @@ class _Worker:
         self.functions: deque[str] = deque(maxlen=FUNCTIONS_KEPT)
         """Functions that it has, packed."""
         _ours.update((orders, outcomes))
+        _processes.add(process)
         self.end = _handle_of(process.pid)
         """Readable once the process has ended: children of its own may keep its pipes open."""
 
@@ -238,7 +257,7 @@ class ProcessSession(Session):
         their_orders, orders = channel.pipe()
         outcomes, their_outcomes = channel.pipe()
         channel.enlarge(outcomes)
-        foreign = [orders, outcomes, *_ours] if self._inherits else []
+        foreign = [orders, outcomes] if self._inherits else []
         process = self._context.Process(  # type: ignore[attr-defined]
             target=serve,
             args=(self._assignment, their_orders, their_outcomes, self._held_by_workers, foreign),
