@@ -1,7 +1,8 @@
 """Frames of bytes over a pair of one-way pipes.
 
 Like ``multiprocessing.connection``, but several buffers make one message without being joined,
-large ones are received straight into their final memory, and the import is a tenth.
+large ones are received straight into their final memory, and the import is a tenth. Where the two
+ends share memory, large messages are left there, and the pipe only tells of them.
 """
 
 from __future__ import annotations
@@ -9,9 +10,16 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Sequence
-from typing import Any
+from pickle import PickleBuffer
+from typing import TYPE_CHECKING, Any
 
-_HEADER = struct.Struct("<I")
+from amorsize_local.room import room
+
+if TYPE_CHECKING:
+    from amorsize_local.arena import Arena
+
+_HEADER = struct.Struct("<IB")
+"""Number of frames, and where they are: 0 for in the pipe, else one more than the slot."""
 _LENGTH = struct.Struct("<Q")
 _PIPE_BYTES = 1 << 20
 """Wanted capacity of a pipe (Linux): fewer switches between the two ends of a large message."""
@@ -66,13 +74,17 @@ def enlarge(end: End) -> None:
         pass
 
 
-def send(end: End, frames: Sequence[Any]) -> None:
-    """Send some bytes-like objects as one message."""
-    views = [memoryview(frame).cast("B") for frame in frames]
+def send(end: End, frames: Sequence[Any], arena: Arena | None = None, slot: int = 0) -> None:
+    """Send some bytes-like objects as one message; a large one through a slot of ``arena``."""
+    views = [_raw(frame) for frame in frames]
     lengths = b"".join(_LENGTH.pack(view.nbytes) for view in views)
-    head = _HEADER.pack(len(views)) + lengths
     fd = end.fileno()
-    if sum(view.nbytes for view in views) < _FEW_BYTES:  # one system call is worth a small copy
+    few = sum(view.nbytes for view in views) < _FEW_BYTES
+    if arena is not None and not few and arena.put(slot, views):
+        _write(fd, memoryview(_HEADER.pack(len(views), slot + 1) + lengths))
+        return
+    head = _HEADER.pack(len(views), 0) + lengths
+    if few:  # one system call is worth a small copy
         _write(fd, memoryview(b"".join([head, *views])))
         return
     _write(fd, memoryview(head))
@@ -80,16 +92,23 @@ def send(end: End, frames: Sequence[Any]) -> None:
         _write(fd, view)
 
 
-def receive(end: End) -> list[bytearray]:
+def receive(end: End, arena: Arena | None = None) -> list[bytearray]:
     """Receive one message; the frames are writable and belong to the caller.
 
     Raises:
         EOFError: if the other end is closed.
     """
     fd = end.fileno()
-    (count,) = _HEADER.unpack(_read(fd, _HEADER.size))
-    lengths = _read(fd, _LENGTH.size * count)
-    return [_read(fd, length) for (length,) in _LENGTH.iter_unpack(lengths)]
+    count, place = _HEADER.unpack(_read(fd, _HEADER.size))
+    lengths = [length for (length,) in _LENGTH.iter_unpack(_read(fd, _LENGTH.size * count))]
+    if place:
+        assert arena is not None
+        return arena.take(place - 1, lengths)
+    return [_read(fd, length) for length in lengths]
+
+
+def _raw(frame: Any) -> memoryview:
+    return frame.raw() if isinstance(frame, PickleBuffer) else memoryview(frame).cast("B")
 
 
 def _write(fd: int, view: memoryview) -> None:
@@ -98,7 +117,7 @@ def _write(fd: int, view: memoryview) -> None:
 
 
 def _read(fd: int, length: int) -> bytearray:
-    data = bytearray(length)
+    data = room(length)
     view = memoryview(data)
     while view.nbytes:
         got = os.readv(fd, [view])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.backend import FunctionPayload, Packed, PackedOutcome, run_packed, settle_in
 from amorsize.errors import FunctionNotLoaded, ItemNotLoaded
+from amorsize_local.arena import Arena, Outbox
 from amorsize_local.channel import End, receive, send
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Order(NamedTuple):
     """Whether it ends at its first failing item."""
     carried: bool
     """Whether the items are in the message."""
+    ahead: bool
+    """Whether the outcome of the one before may still be unread."""
 
 
 def serve(
@@ -54,11 +57,12 @@ def serve(
     orders: End,
     outcomes: End,
     lifeline: End,
-    foreign: Sequence[End] = (),
+    arena: Arena | None,
+    foreign: Sequence[End | Arena] = (),
 ) -> None:
-    """Work until the orders end, or the caller does. ``foreign`` are the caller's ends of pipes,
-    inherited by a forked worker: closed here, so that every worker sees the end of its orders
-    when the caller is gone, however it ended.
+    """Work until the orders end, or the caller does. ``foreign`` are the caller's ends of pipes
+    and the memory of other workers, inherited by a forked worker: closed here, so that every worker
+    sees the end of its orders when the caller is gone, however it ended.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -74,17 +78,19 @@ def serve(
     settle_in(assignment.cores)
     kept: OrderedDict[str, FunctionPayload] = OrderedDict()
     assignment = _with_function(assignment, kept)
-    waits = False
+    waits, outbox = False, Outbox()
     try:
         while not (waits and _is_forgotten(orders)):
-            head, *rest = receive(orders)
+            head, *rest = receive(orders, arena)
             order: Order | Assignment | None = pickle.loads(head)
             waits = order is None
             if isinstance(order, Assignment):
                 assignment = _with_function(order, kept)
                 send(outcomes, [b""])
             elif order is not None:
-                send(outcomes, _frames(_outcome(assignment, order, rest)))
+                frames = _frames(_outcome(assignment, order, rest))
+                send(outcomes, frames, arena, outbox.slot(order.ahead))
+                del frames, rest  # nothing is held while waiting for the next one
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 

@@ -9,19 +9,15 @@ import os
 import pickle
 import select
 import selectors
-import shutil
 import signal
-import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
-from multiprocessing import parent_process
+from contextlib import suppress
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from types import ModuleType
 from typing import Any
 
 from amorsize.backend import (
@@ -31,11 +27,12 @@ from amorsize.backend import (
     OpenRequest,
     Session,
     WorkerLost,
-    before_termination,
     shielded,
 )
 from amorsize.probes import oom_kills
 from amorsize_local import channel
+from amorsize_local.arena import TO_WORKER, Arena, arena
+from amorsize_local.fresh import hidden_main, prepare_server
 from amorsize_local.server import (
     FUNCTIONS_KEPT,
     Assignment,
@@ -53,13 +50,12 @@ _SMALL_BYTES = 4096
 sending a result, and two blocked ends would wait for each other."""
 _PATIENCE_S = 1.0
 """Seconds that all workers together get to end by themselves."""
-_PRELOADED = (serve.__module__, "cloudpickle")
-"""Modules that a worker needs: for its loop, and for functions that travel by value."""
 _MOST_STILLBORN = 8
 """Workers that may die one after the other without having been given anything."""
 
-_ours: weakref.WeakSet[channel.End] = weakref.WeakSet()
-"""The caller's ends of all pipes of all sessions, which no worker may keep open."""
+_ours: weakref.WeakSet[channel.End | Arena] = weakref.WeakSet()
+"""The caller's ends of all pipes of all sessions, and the memory that it shares with each worker,
+which no other worker may keep open."""
 
 _processes: weakref.WeakSet[BaseProcess] = weakref.WeakSet()
 """The workers' processes of all sessions."""
@@ -82,16 +78,22 @@ Ticket = tuple[Chunk, "Future[Any]"]
 
 
 class _Worker:
-    """A process with its two pipes, and the chunks that it has."""
+    """A process with its two pipes and shared memory, and the chunks that it has."""
 
-    def __init__(self, process: BaseProcess, orders: channel.End, outcomes: channel.End) -> None:
-        self.process, self.orders, self.outcomes = process, orders, outcomes
+    def __init__(
+        self,
+        process: BaseProcess,
+        orders: channel.End,
+        outcomes: channel.End,
+        shared: Arena | None,
+    ) -> None:
+        self.process, self.orders, self.outcomes, self.arena = process, orders, outcomes, shared
         self.tickets: deque[Ticket] = deque()
         self.gone = False
         """Whether it has been buried."""
         self.functions: deque[str] = deque(maxlen=FUNCTIONS_KEPT)
         """Functions that it has, packed."""
-        _ours.update((orders, outcomes))
+        _ours.update((orders, outcomes) if shared is None else (orders, outcomes, shared))
         _processes.add(process)
         self.end = _handle_of(process.pid)
         """Readable once the process has ended: children of its own may keep its pipes open."""
@@ -106,10 +108,34 @@ class _Worker:
         self.functions.append(function.digest)
         return assignment
 
-    def dispose(self) -> None:
-        """Close what belongs to a process that has ended."""
+    def send(self, frames: Sequence[Any]) -> None:
+        """Send it a message. A large one may go to a worker that has nothing to do only."""
+        channel.send(self.orders, frames, self.arena, TO_WORKER)
+
+    def receive(self) -> list[bytearray]:
+        """Receive a message from it.
+
+        Raises:
+            EOFError: if it is dead.
+        """
+        return channel.receive(self.outcomes, self.arena)
+
+    def rest(self) -> None:
+        """Hold no memory while it waits for another run."""
+        if self.arena is not None:
+            self.arena.clear()
+
+    def let_go(self) -> None:
+        """Close what this process has of it, and leave it alone."""
         self.orders.close()
         self.outcomes.close()
+        if self.arena is not None:
+            self.arena.close()
+
+    def dispose(self) -> None:
+        """Close what belongs to a process that has ended."""
+        self.rest()  # a child of its own may have the memory mapped
+        self.let_go()
         with suppress(ValueError):  # somebody else has waited for it: its exit code is lost
             self.process.close()
         if self.end is not None:
@@ -139,7 +165,7 @@ class ProcessSession(Session):
     def _start_missing(self) -> None:
         try:
             if self._context.get_start_method() == "forkserver":
-                _prepare_server()
+                prepare_server()
             with shielded():
                 while len(self._workers) < self._wanted:
                     self._start_worker()
@@ -206,7 +232,8 @@ class ProcessSession(Session):
             return False
         try:
             for worker in workers:
-                channel.send(worker.orders, [pickle.dumps(None)])
+                worker.rest()
+                worker.send([pickle.dumps(None)])
         except OSError:
             return False
         return True
@@ -219,7 +246,7 @@ class ProcessSession(Session):
             self._remove(worker)
         for worker in list(self._workers.values()):
             with suppress(OSError):
-                channel.send(worker.orders, [pickle.dumps(worker.told(self._assignment))])
+                worker.send([pickle.dumps(worker.told(self._assignment))])
         for worker in list(self._workers.values()):
             if not _confirms(worker):
                 worker.process.kill()
@@ -229,8 +256,7 @@ class ProcessSession(Session):
     def abandon(self) -> None:
         """In a forked child: close what belongs to the parent and touch nothing else."""
         for worker in self._workers.values():
-            worker.orders.close()
-            worker.outcomes.close()
+            worker.let_go()
         self._lifeline.close()
         self._held_by_workers.close()
 
@@ -257,18 +283,22 @@ class ProcessSession(Session):
         their_orders, orders = channel.pipe()
         outcomes, their_outcomes = channel.pipe()
         channel.enlarge(outcomes)
+        shared = arena(inherited=self._inherits)
         foreign = [orders, outcomes] if self._inherits else []
+        ends = (their_orders, their_outcomes, self._held_by_workers, shared)
         process = self._context.Process(  # type: ignore[attr-defined]
             target=serve,
-            args=(self._assignment, their_orders, their_outcomes, self._held_by_workers, foreign),
+            args=(self._assignment, *ends, foreign),
             name="amorsize-worker",
             daemon=True,
         )
-        with _hidden_main(hide=not self._inherits):
+        with hidden_main(hide=not self._inherits):
             process.start()
         their_orders.close()
         their_outcomes.close()
-        worker = _Worker(process, orders, outcomes)
+        if shared is not None:
+            shared.sent()
+        worker = _Worker(process, orders, outcomes, shared)
         worker.told(self._assignment)
         self._workers[outcomes.fileno()] = worker
         self._selector.register(outcomes.fileno(), selectors.EVENT_READ, (worker, False))
@@ -290,7 +320,8 @@ class ProcessSession(Session):
         chunk, future = self._queue[0]
         if ahead and (chunk.expected_s > _AHEAD_S or chunk.items is not None):
             return
-        order = pickle.dumps(Order(chunk.spans, chunk.stop_on_error, chunk.items is not None))
+        carried = chunk.items is not None
+        order = pickle.dumps(Order(chunk.spans, chunk.stop_on_error, carried, ahead))
         if ahead and len(order) > _SMALL_BYTES:
             return
         self._queue.popleft()
@@ -304,14 +335,14 @@ class ProcessSession(Session):
             frames += [packed.data, *packed.buffers]
         worker.tickets.append((chunk, future))
         try:
-            channel.send(worker.orders, frames)
+            worker.send(frames)
         except OSError:  # it died: what it has still sent is read first, then its pipe's end
             pass
 
     def _take(self, worker: _Worker) -> None:
         """Receive one outcome, or learn that the worker is dead."""
         try:
-            frames = channel.receive(worker.outcomes)
+            frames = worker.receive()
         except (EOFError, OSError):
             self._bury(worker)
             return
@@ -389,7 +420,7 @@ def _confirms(worker: _Worker) -> bool:
     if not answer.poll(_PATIENCE_S * 1000):
         return False
     try:
-        return channel.receive(worker.outcomes) == [b""]
+        return worker.receive() == [b""]
     except (EOFError, OSError):
         return False
 
@@ -429,40 +460,3 @@ def _kill_descendants(pid: int | None) -> None:
             for child in children:
                 _kill_descendants(child)
                 os.kill(child, signal.SIGKILL)
-
-
-def _prepare_server() -> None:
-    """Have a fork server that is still to be started load what every worker needs, once for all
-    of them, besides what its user has it load; and its folder removed with this process.
-    """
-    from multiprocessing import forkserver
-
-    if parent_process() is None:  # else the folder is that of the process which started this one
-        before_termination(_remove_folder)
-    server = getattr(forkserver, "_forkserver", None)
-    modules = getattr(server, "_preload_modules", None)
-    if server is not None and modules is not None and serve.__module__ not in modules:
-        server.set_forkserver_preload([*modules, *_PRELOADED])
-
-
-def _remove_folder() -> None:
-    """Remove the folder of multiprocessing, where the fork server's socket is."""
-    from multiprocessing.util import get_temp_dir
-
-    shutil.rmtree(get_temp_dir(), ignore_errors=True)
-
-
-@contextmanager
-def _hidden_main(*, hide: bool) -> Iterator[None]:
-    """Keep a fresh interpreter from running the user's main script again: functions of
-    ``__main__`` travel by value, and scripts without an ``if __name__`` guard must work.
-    """
-    if not hide:
-        yield
-        return
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
