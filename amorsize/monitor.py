@@ -7,6 +7,11 @@ A thread that asks for the interpreter lock while another computes gets it after
 interval (5 ms by default); while C code has released the lock, or the function waits, it gets
 it at once. Its lateness, relative to the time watched, is the share of time in which the lock
 could not be had. It needs several milliseconds to see anything.
+
+On a busy machine the thread also waits for a processor, which says nothing of the lock. The
+kernel tells for how long; but it goes on to count where both are waited for at once. A wake-up
+that is late by a whole switch interval beyond that had to have the lock taken away from the
+function, so that all of its lateness counts.
 """
 
 from __future__ import annotations
@@ -19,6 +24,11 @@ from collections.abc import Callable
 
 _TICK_S = 0.0005
 _TICKS_PER_LOOK = 4
+_WAKING_S = 0.00015
+"""Lateness of any sleep: the kernel's timer slack, and the wake-up itself."""
+_TAKEN_SHARE = 0.4
+"""Share of a switch interval that must have been spent on the lock alone for it to have been
+taken away."""
 _LATENESS_WHEN_HELD = 0.89
 """Lateness share seen while pure Python computes without a pause: between two waits of one
 switch interval the watcher sleeps one tick (5.0 / (5.0 + 0.5) = 0.91, less the wake-up)."""
@@ -35,7 +45,11 @@ class Monitor:
         """CPU seconds that watching took, once it has ended: not the function's."""
         self._stop = threading.Event()
         self._late_s = 0.0
-        self._begin = self._before = self._elapsed = self._queued_s = 0.0
+        self._begin = self._before = self._end = self._elapsed = 0.0
+        self._queued_s = 0.0
+        """Seconds that the thread had waited for a processor by its last look at it; also before
+        it ran for the first time."""
+        self._interval_s = sys.getswitchinterval()
         self._began = True
         self._thread = threading.Thread(target=self._watch, name="amorsize-gil", daemon=True)
 
@@ -51,14 +65,10 @@ class Monitor:
         """End watching; no thread is left."""
         if not self._began:
             return
-        end = time.perf_counter()
+        self._end = time.perf_counter()
         self._stop.set()
         self._thread.join()
-        self._elapsed = end - self._begin
-        # The last wait was cut short: how late it was by then counts as well.
-        self._late_s += max(0.0, end - self._before - _TICK_S)
-        # On a busy machine it also waited for a processor, which says nothing of the lock.
-        self._late_s = max(0.0, self._late_s - self._queued_s)
+        self._elapsed = self._end - self._begin
 
     @property
     def watched_s(self) -> float:
@@ -78,17 +88,29 @@ class Monitor:
         return sys.getswitchinterval()
 
     def _watch(self) -> None:
-        ticks, queued = 0, _queued_s()
+        ticks = 0
         while not self._stop.wait(_TICK_S):
             now = time.perf_counter()
-            self._late_s += max(0.0, now - self._before - _TICK_S)
+            self._late_s += self._without_lock_s(now - self._before - _TICK_S)
             ticks += 1
             if self._rss_bytes is not None and ticks % _TICKS_PER_LOOK == 0:
                 self.peak_rss_bytes = max(self.peak_rss_bytes, self._rss_bytes())
-                now = time.perf_counter()
+                looked = time.perf_counter()  # reading a file lets go of the lock, too
+                self._late_s += self._without_lock_s(looked - now)
+                now = looked
             self._before = now
-        self._queued_s = _queued_s() - queued
+        # The last wait was cut short: how late it was by then counts as well.
+        self._late_s += self._without_lock_s(self._end - self._before - _TICK_S)
         self.cpu_s = time.thread_time()
+
+    def _without_lock_s(self, late_s: float) -> float:
+        """Part of a lateness in which the lock could not be had."""
+        if late_s <= _WAKING_S:  # of every sleep
+            return 0.0
+        queued, self._queued_s = self._queued_s, _queued_s()
+        waited_s = max(0.0, late_s - (self._queued_s - queued))
+        taken = late_s >= self._interval_s and waited_s >= _TAKEN_SHARE * self._interval_s
+        return late_s if taken else waited_s
 
 
 def _queued_s() -> float:
