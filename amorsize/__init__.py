@@ -34,7 +34,7 @@ from amorsize.plans import Plan
 if TYPE_CHECKING:
     from amorsize.backend import ExecutorBackend
     from amorsize.executor import Executor
-    from amorsize.hookspecs import hookimpl
+    from amorsize.marking import hookimpl
     from amorsize.report import RunReport
     from amorsize.seeds import Seed, rng
 
@@ -74,7 +74,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """What few programs need is loaded on first use, to keep the import cheap."""
     if name == "hookimpl":
-        from amorsize.hookspecs import hookimpl
+        from amorsize.marking import hookimpl
 
         return hookimpl
     if name == "ExecutorBackend":

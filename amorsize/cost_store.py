@@ -184,9 +184,11 @@ def _path(wanted: dict[str, Any]) -> str:
     """One file per identity: backend and configuration for a reader, a digest to tell it from
     any other.
     """
-    import hashlib
+    import zlib
 
-    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
+    # Two identities with one digest only keep each other from being stored: what a record is of
+    # is part of it. A longer one would load OpenSSL, which takes as long as a short plan.
+    digest = f"{zlib.crc32(json.dumps(wanted, sort_keys=True).encode()):08x}"
     words = f"{wanted['backend']}-{wanted['configuration']}"
     name = "".join(letter if letter.isalnum() or letter in ".-" else "_" for letter in words)
     return os.path.join(cache_directory(), "costs", f"{name[:80]}-{digest}.json")

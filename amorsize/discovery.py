@@ -18,10 +18,11 @@ from amorsize.installed import METADATA
 ENTRY_POINT_GROUP = "amorsize"
 
 
-def wanted_plugins() -> Iterator[tuple[str, set[str]]]:
-    """Names of installed plugins with what they point to, amorsize's own first. More than one
-    target means that two distributions use the same name; none, that ``AMORSIZE_PLUGINS`` (names
-    separated by commas, which restrict what is loaded) asks for what is not installed.
+def wanted_plugins() -> Iterator[tuple[str, set[str], bool]]:
+    """Names of installed plugins with what they point to and whether they are amorsize's own,
+    which come first. More than one target means that two distributions use the same name; none,
+    that ``AMORSIZE_PLUGINS`` (names separated by commas, which restrict what is loaded) asks for
+    what is not installed.
     """
     chosen = os.environ.get("AMORSIZE_PLUGINS")
     allowed = None if chosen is None else {name.strip() for name in chosen.split(",")} - {""}
@@ -34,12 +35,12 @@ def wanted_plugins() -> Iterator[tuple[str, set[str]]]:
     names = sorted(targets if allowed is None else allowed)
     for name in names:
         if name in ours:  # before all others, so that no stranger can take their names
-            yield name, {ours[name]}
+            yield name, {ours[name]}, True
     for name in names:
         if name not in ours:
-            yield name, targets.get(name, set())
+            yield name, targets.get(name, set()), False
         elif foreign := targets[name] - {ours[name]}:
-            yield f"{name} = {', '.join(sorted(foreign))}", targets[name]
+            yield f"{name} = {', '.join(sorted(foreign))}", targets[name], False
 
 
 def load(target: str) -> Any:

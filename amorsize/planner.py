@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from amorsize.backend import Capacity, Traits
@@ -32,7 +32,12 @@ TAIL_SLOTS = 50
 """Largest chunk in units of an engine's least period per chunk."""
 CHUNK_BYTES = 4_000_000
 """Largest payload of a chunk: pipes halve their speed for messages far above a megabyte."""
-MOST_WAITING_WORKERS = 64
+MOST_WAITING_WORKERS, MOST_WAITING_THREADS = 64, 128
+"""Most workers for work that waits. Threads are cheap; but what they wait for, a server perhaps,
+has to bear as many callers at once."""
+CLOSE_SHARE = 0.1
+"""Of many possible numbers of workers those that come this close to the best are looked at
+with all schedules."""
 UNKNOWN_LENGTH_S = 1.0
 """Predicted seconds of plain loop assumed when data does not tell its length."""
 SIGNIFICANT_BYTES = 50_000_000
@@ -207,9 +212,36 @@ def _candidates(profile: Profile, offer: Offer, wish: Wish, items: int) -> Itera
     if offer.traits.inline:
         yield _candidate(profile, offer, 1, whole(), items)
         return
-    for workers in _worker_counts(profile, offer, wish, items):
+    most = _most_workers(profile, offer, wish, items)
+    counts = _worker_counts(offer, wish, most)
+    if wish.workers is None and most > offer.capacity.workers:
+        counts = _promising(profile, offer, wish, items, counts)
+    for workers in sorted(counts):
         for schedule in _schedules(profile, offer, wish, workers, items):
             yield _candidate(profile, offer, workers, schedule, items)
+
+
+def _promising(
+    profile: Profile, offer: Offer, wish: Wish, items: int, counts: Iterable[int]
+) -> set[int]:
+    """Numbers of workers for work that waits, of which there may be many: the best ones by one
+    schedule each, and those between them and their neighbours.
+    """
+    seen: dict[int, float] = {}
+
+    def look(more: Iterable[int]) -> int:
+        for workers in set(more).difference(seen):
+            schedule = _schedules(profile, offer, wish, workers, items)[0]
+            seen[workers] = _candidate(profile, offer, workers, schedule, items).prediction.seconds
+        return min(seen, key=lambda workers: seen[workers])
+
+    best = look(counts)
+    between = {best, best * 3 // 4, best * 3 // 2}
+    # As few as take no more rounds of items.
+    between |= {math.ceil(items / math.ceil(items / count)) for count in between}
+    most = max(counts)
+    least_s = seen[look(count for count in between if 1 < count <= most)]
+    return {workers for workers, seconds in seen.items() if seconds <= least_s * (1 + CLOSE_SHARE)}
 
 
 def _candidate(
@@ -229,22 +261,28 @@ def fair_share(cores: float, workers: int, busy_cores: float) -> float:
     return max(cores - busy_cores, cores * workers / (workers + busy_cores))
 
 
-def _worker_counts(profile: Profile, offer: Offer, wish: Wish, items: int) -> list[int]:
-    """Numbers of workers worth a look: never more than items, never more than memory holds."""
+def _most_workers(profile: Profile, offer: Offer, wish: Wish, items: int) -> int:
+    """Never more workers than items, never more than memory holds."""
     if wish.workers is not None:
-        return [max(1, min(wish.workers, items))]
+        return max(1, min(wish.workers, items))
     most = offer.capacity.workers
     if offer.capacity.elastic and profile.waiting_share > 0.1:
-        most = max(most, MOST_WAITING_WORKERS)
-    most = max(1, min(most, items, _memory_ceiling(profile, offer, wish)))
-    counts = {most, min(most, offer.capacity.workers)}
-    step = 2
+        cheap = offer.traits.shares_memory
+        most = max(most, MOST_WAITING_THREADS if cheap else MOST_WAITING_WORKERS)
+    return max(1, min(most, items, _memory_ceiling(profile, offer, wish)))
+
+
+def _worker_counts(offer: Offer, wish: Wish, most: int) -> set[int]:
+    """Numbers of workers worth a look."""
+    if wish.workers is not None or most == 1:
+        return {most}
+    counts, step = {most, min(most, offer.capacity.workers)}, 2
     while step < most:
-        counts |= {step, min(most, step * 3 // 2)}
+        counts.add(step)
+        if most <= offer.capacity.workers:
+            counts.add(min(most, step * 3 // 2))
         step *= 2
-    if most > offer.capacity.workers:  # as few as take as many rounds of items
-        counts |= {math.ceil(items / math.ceil(items / count)) for count in counts}
-    return sorted(count for count in counts if count > 1) or [1]
+    return {count for count in counts if count > 1} or {1}
 
 
 def _memory_ceiling(profile: Profile, offer: Offer, wish: Wish) -> int:
@@ -257,10 +295,10 @@ def _memory_ceiling(profile: Profile, offer: Offer, wish: Wish) -> int:
 
 def _schedules(
     profile: Profile, offer: Offer, wish: Wish, workers: int, items: int
-) -> Iterator[Schedule]:
+) -> list[Schedule]:
+    """Some with coarser and coarser last chunks."""
     if wish.chunk_size is not None:
-        yield fixed(wish.chunk_size, workers)
-        return
+        return [fixed(wish.chunk_size, workers)]
     costs, item_s = offer.costs, max(profile.item_s, 1e-9)
     # The caller feeds all workers: a chunk must outlast dispatching one to each of them. Twice
     # that, because between two sittings dispatch costs move by a factor of two.
@@ -273,13 +311,15 @@ def _schedules(
         )
     by_bytes = max(1, int(CHUNK_BYTES / payload)) if payload > 0 else items
     largest = min(by_bytes, math.ceil(max(TAIL_S, TAIL_SLOTS * costs.slot_s.value) / item_s))
+    schedules: dict[Schedule, None] = {}
     for divisor in (16, 4, 1):
         share = math.ceil(items / (divisor * workers))
         smallest = max(1, min(floor, share, by_bytes))
         if wish.fixed_chunks:
-            yield fixed(max(smallest, min(share, largest)), workers)
+            schedules[fixed(max(smallest, min(share, largest)), workers)] = None
         else:
-            yield tapered(smallest, max(smallest, largest), workers)
+            schedules[tapered(smallest, max(smallest, largest), workers)] = None
+    return list(schedules)
 
 
 def _rejected(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from amorsize import pricing
 from amorsize.backend import Backend
+from amorsize.contest import contested, is_guess
 from amorsize.errors import InvalidArgument, UnpicklableFunction, UnpicklableItem, UnpicklableResult
 from amorsize.guard import guarded
 from amorsize.model import bound
@@ -203,27 +204,39 @@ class Planning:
         self._complete_profile(backends, forced=forced)
         if forced:
             self._check_travel(backends[0])
-        offers, refusals = [], list(refused)
+        wish = Wish(self.workers, self.chunk_size, fixed_chunks, self.limits.shared_memory_bytes)
+        serial_s = self.profile.serial_s
+        # What drowns in the run is measured in any case: the prediction gains by it.
+        pays_anyway = pricing.CALIBRATION_SHARE if forced else pricing.UNNOTICED_SHARE
+        offers: dict[str, Offer] = {}
+        refusals = list(refused)
         for backend in backends:
             try:
-                offers.append(self._offer(backend))
+                offers[backend.name] = self._offer(backend, serial_s, pays_anyway)
             except Exception as error:  # a plugin's own: it stops no other backend
                 if forced:
                     raise
                 reason = f"it fails when it is asked: {type(error).__name__}: {error}"
                 refusals.append(Refusal(backend.name, reason))
-        self.offers = tuple(offers)
-        wish = Wish(self.workers, self.chunk_size, fixed_chunks, self.limits.shared_memory_bytes)
+        if not forced and any(is_guess(offer.costs) for offer in offers.values()):
+            names = contested(self.profile, list(offers.values()), wish)
+            for backend in (one for one in backends if one.name in names):
+                offers[backend.name] = self._offer(backend, serial_s, pricing.CALIBRATION_SHARE)
+        self.offers = tuple(offers.values())
         return decide(self.profile, self.offers, wish, refusals)
 
-    def _offer(self, backend: Backend) -> Offer:
+    def _offer(self, backend: Backend, worth_s: float | None, share: float) -> Offer:
+        """What a backend offers; its costs are measured if that takes at most this share of
+        ``worth_s``.
+        """
         assert self.limits is not None
         capacity = backend.capacity(self.limits)
         traits = backend.traits
         costs = pricing.price(
             backend,
             workers=capacity.workers,
-            worth_s=self.profile.serial_s,
+            worth_s=worth_s,
+            share=share,
             message_bytes=max(self.profile.inputs.nbytes, self.profile.outputs.nbytes),
         )
         cold = traits.remote and not backend.availability().running

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from amorsize.backend import CONTRACT_VERSION, Availability, Backend
@@ -28,9 +29,28 @@ class Registry:
     errors: dict[str, Exception]
     """Plugins that could not be loaded, with the reason."""
 
-    def __init__(self, manager: pluggy.PluginManager) -> None:
-        self.manager = manager
+    def __init__(self) -> None:
         self.backends, self.origins, self.errors = {}, {}, {}
+        self._manager: pluggy.PluginManager | None = None
+        self._own: dict[str, Any] = {}
+
+    @property
+    def manager(self) -> pluggy.PluginManager:
+        """What pluggy knows of all plugins; made when there is a need for it."""
+        if self._manager is None:
+            from amorsize import hookspecs  # with pluggy, which costs more than a plan
+
+            self._manager = hookspecs.manager()
+            for name, plugin in self._own.items():
+                self._manager.register(plugin, name=name)
+        return self._manager
+
+    @property
+    def observes(self) -> bool:
+        """Whether some plugin may want to watch runs."""
+        if self._manager is None:
+            return any(hasattr(plugin, "amorsize_observers") for plugin in self._own.values())
+        return bool(self._manager.hook.amorsize_observers.get_hookimpls())
 
     def get(self, name: str) -> Backend:
         """The backend of this name, usable or not.
@@ -78,6 +98,16 @@ class Registry:
         ready = [backend for backend in self.backends.values() if state_of(backend).usable]
         return sorted(ready, key=lambda backend: (backend.traits.rank, backend.name))
 
+    def add_own(self, plugin: Any, name: str) -> None:
+        """Register a plugin of amorsize's own distribution: its hooks are known to be right, and
+        its backends can be asked for without pluggy.
+
+        Raises:
+            PluginRejected: if it takes a name that is in use.
+        """
+        self._take_over(name, plugin.amorsize_backends())
+        self._own[name] = plugin
+
     def add(self, plugin: Any, name: str) -> None:
         """Register a plugin module or object and take over its backends.
 
@@ -96,12 +126,14 @@ class Registry:
     def _adopt(self, name: str) -> None:
         try:
             self.manager.check_pending()  # a misspelt hook name is an error, not silence
-            offered = self._offered_by(name)
-            for backend in offered:
-                self._check(backend)
+            self._take_over(name, self._offered_by(name))
         except Exception as error:
             self.manager.unregister(name=name)
             raise PluginRejected(f"plugin {name!r}: {error}") from error
+
+    def _take_over(self, name: str, offered: Sequence[Backend]) -> None:
+        for backend in offered:
+            self._check(backend)
         for backend in offered:
             self.backends[backend.name] = backend
             self.origins[backend.name] = name
@@ -166,27 +198,23 @@ def observers() -> list[Observer]:
     """Observers that plugins offer for a run; none where plugins have not been discovered: a
     loop of milliseconds does not look for them.
     """
-    if _registry is None or not _registry.manager.hook.amorsize_observers.get_hookimpls():
+    if _registry is None or not _registry.observes:
         return []
     return [one for some in _registry.manager.hook.amorsize_observers() for one in some]
 
 
 def _discover() -> Registry:
-    import pluggy  # with the modules of plugins, not with amorsize
-
-    from amorsize import hookspecs
-
-    manager = pluggy.PluginManager("amorsize")
-    manager.add_hookspecs(hookspecs)
-    found = Registry(manager)
-    for name, values in wanted_plugins():
+    found = Registry()
+    for name, values, own in wanted_plugins():
         try:
             if not values:
                 raise PluginRejected("AMORSIZE_PLUGINS names it, but it is not installed")
             if len(values) > 1:
                 raise PluginRejected(f"several plugins are called {name!r}: {sorted(values)}")
-            found.add(load(values.pop()), name)
+            add = found.add_own if own else found.add
+            add(load(values.pop()), name)
         except Exception as error:  # a plugin may raise anything while it is imported
-            manager.set_blocked(name)
+            if not own:
+                found.manager.set_blocked(name)
             found.errors[name] = error
     return found

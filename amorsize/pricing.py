@@ -11,8 +11,9 @@ from amorsize.backend import Backend
 from amorsize.cost_store import Stored
 from amorsize.costs import STEADY_S, BackendCosts, Figure
 
-CALIBRATION_SHARE = 0.05
-"""Largest part of the predicted serial time that may go into measuring one backend."""
+CALIBRATION_SHARE, UNNOTICED_SHARE = 0.05, 0.005
+"""Largest part of the predicted serial time that may go into measuring one backend: where its
+costs may change the decision, and where they only make the prediction better."""
 LARGE_MESSAGE_BYTES = 8_000_000
 """Items or results from this size on have the costs of large messages measured, too."""
 CONTRADICTED = 3.0
@@ -29,10 +30,15 @@ _started: set[tuple[str, str]] = set()
 
 
 def price(
-    backend: Backend, *, workers: int, worth_s: float | None, message_bytes: float = 0.0
+    backend: Backend,
+    *,
+    workers: int,
+    worth_s: float | None,
+    share: float = CALIBRATION_SHARE,
+    message_bytes: float = 0.0,
 ) -> BackendCosts:
-    """The backend's costs, measured now only if that takes a small part of ``worth_s``, the
-    predicted seconds of the plain loop (``None``: unknown, nothing is measured). An engine
+    """The backend's costs, measured now only if that takes at most a ``share`` of ``worth_s``,
+    the predicted seconds of the plain loop (``None``: unknown, nothing is measured). An engine
     that is not up is never started for its price unless it is local and cheap.
 
     ``message_bytes`` is the size of the largest single item or result: the costs of large
@@ -46,7 +52,8 @@ def price(
     if known is None:
         known = cost_store.load(backend, workers)
     if known is None or _is_guess(known.costs) or (large and _lacks_large(known.costs)):
-        measured = _measure_if_worth(backend, workers, worth_s, running=running, full=large)
+        most_s = None if worth_s is None else share * worth_s
+        measured = _measure_if_worth(backend, workers, most_s, running=running, full=large)
         known = measured or known
     if known is None:
         return _as_it_is(backend, backend.fallback_costs(), running=running)
@@ -179,11 +186,12 @@ def _lacks_large(costs: BackendCosts | None) -> bool:
 
 
 def _measure_if_worth(
-    backend: Backend, workers: int, worth_s: float | None, *, running: bool, full: bool
+    backend: Backend, workers: int, most_s: float | None, *, running: bool, full: bool
 ) -> Stored | None:
-    if worth_s is None or (backend.traits.remote and not running):
-        return None
-    if _expected_s(backend, running=running, full=full) > CALIBRATION_SHARE * worth_s:
+    traits = backend.traits
+    if most_s is None or traits.inline or (traits.remote and not running):
+        return None  # of the plain loop nothing is predicted but its items
+    if _expected_s(backend, running=running, full=full) > most_s:
         return None
     from amorsize.calibration import CalibrationFailed
 

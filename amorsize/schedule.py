@@ -71,12 +71,23 @@ class Schedule(NamedTuple):
         if self.kind == "fixed":
             size = min(self.largest, items)
             return Shape(math.ceil(items / size), size, size)
-        flat = max(0, (items - 2 * self.workers * self.largest) // self.largest)
-        rest = items - flat * self.largest
-        tail = list(self.sizes(rest))
+        runs = list(self._runs(items))
         return Shape(
-            flat + len(tail), self.largest if flat else tail[0], max(1, min(self.smallest, tail[0]))
+            sum(count for _, count in runs), runs[0][0], max(1, min(self.smallest, runs[0][0]))
         )
+
+    def _runs(self, items: int) -> Iterator[tuple[int, int]]:
+        """Sizes of tapered chunks, each with how many of it follow each other."""
+        full = 2 * self.workers
+        while items > 0:
+            size = self.next_size(items)
+            if size == self.smallest:
+                yield size, math.ceil(items / size)
+                return
+            above = full * size if size == self.largest else full * (size - 1)
+            count = max(1, math.ceil((items - above) / size))
+            yield size, count
+            items -= size * count
 
 
 def whole(workers: int = 1) -> Schedule:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from amorsize import hookimpl
 from amorsize.backend import Backend
-from amorsize.hookspecs import hookimpl
 
 
 @hookimpl

@@ -21,22 +21,38 @@ Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 class DaemonThreads(Executor):
-    """Runs jobs in some threads, first come, first served."""
+    """Runs jobs in some threads, first come, first served. One is started at once, the others with
+    the first jobs: these are at work while the last threads are still being started.
+
+    Raises:
+        RuntimeError: if not a single thread can be started here.
+    """
 
     def __init__(self, workers: int) -> None:
+        self._workers = workers
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._threads = [
-            threading.Thread(target=_work, args=(self._jobs,), name=f"amorsize_{n}", daemon=True)
-            for n in range(workers)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        self._start_one()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Queue a job."""
         future: Future[Any] = Future()
         self._jobs.put((future, fn, args, kwargs))
+        if len(self._threads) < self._workers:
+            self._start_one()
         return future
+
+    def _start_one(self) -> None:
+        name = f"amorsize_{len(self._threads)}"
+        thread = threading.Thread(target=_work, args=(self._jobs,), name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no more are allowed here: fewer have to do
+            if not self._threads:
+                raise
+            self._workers = len(self._threads)
+        else:
+            self._threads.append(thread)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the threads. One that is still busy after a second is left to itself: it ends with

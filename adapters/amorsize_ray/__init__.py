@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from amorsize import hookimpl
 from amorsize.backend import Backend
-from amorsize.hookspecs import hookimpl
 
 
 @hookimpl
