@@ -163,11 +163,12 @@ def _workers_s(
         even = max(even, math.ceil(items / lanes) * lane_item)
     if shape.chunks <= lanes:
         return max(at_front, at_end) + spread * math.sqrt(shape.first)
-    if configuration.schedule.kind == "fixed" and not profile.trend:
+    if shape.first == shape.last and not profile.trend:
         rounds = math.ceil(shape.chunks / lanes)
         noise = profile.item_sd_s * math.sqrt(shape.first * rounds)
-        if noise < at_front / 4:  # chunks march in step: the last round counts whole
-            return rounds * at_front
+        if noise < at_front / 4:  # equal chunks march in step: the last round counts whole
+            full, rest = divmod(items, shape.first)
+            return full // lanes * at_front + (at_front if full % lanes else chunk_s(rest))
     waits = shape.chunks * max(0.0, slot - items / shape.chunks * lane_item) / lanes
     tail = 0.5 * (1 - 1 / lanes) * at_end + spread * math.sqrt(shape.last)
     return max(even + waits + tail, at_front, profile.longest_s)

@@ -174,7 +174,7 @@ def test_where_no_process_and_no_thread_may_be_started_the_loop_does_it_all(
     assert done.returncode == 0, done.stderr
     assert "(fallback, not measured: " in done.stdout
     assert "cannot start workers" in done.stdout
-    assert "from multiprocessing to serial at item 0" in done.stdout
+    assert "items on serial (1 worker)" in done.stdout
 
 
 def test_a_plan_says_that_and_why_costs_are_not_measured(store: Path) -> None:
