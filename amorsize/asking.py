@@ -9,6 +9,8 @@ import pickle
 import time
 from typing import Any, NamedTuple
 
+from amorsize.worker import host_name
+
 
 class Block:
     """Bytes that are pickled out of band, as arrays of numpy are."""
@@ -30,6 +32,8 @@ class Ask(NamedTuple):
     """Whether the result is pickled out of band."""
     nap_s: float = 0.0
     """Seconds to wait."""
+    spins: int = 0
+    """Steps to compute; the result is then what they took, as :func:`spin` tells it."""
     caller: int = 0
     """The caller's process: the result is then the CPU seconds that the worker has used in its
     own, since it was started."""
@@ -44,11 +48,35 @@ def answer(item: Any) -> Any:
         return None
     if item.caller:
         return 0.0 if item.caller == os.getpid() else time.process_time()
+    if item.spins:
+        return spin(item.spins)
     if item.nap_s:
         time.sleep(item.nap_s)
     if not item.result_bytes:
         return None
     return Block(bytearray(item.result_bytes)) if item.out_of_band else bytes(item.result_bytes)
+
+
+class Spun(NamedTuple):
+    """What some steps took."""
+
+    wall_s: float
+    """Seconds on the clock."""
+    cpu_s: float
+    """CPU seconds of the thread."""
+    host: str
+    """Where."""
+
+
+def spin(steps: int) -> Spun:
+    """Compute in the interpreter, with next to no memory: nothing but the interpreter's lock and
+    the core can be missing.
+    """
+    cpu, wall = time.thread_time(), time.perf_counter()
+    number = 0
+    for step in range(steps):
+        number = (number * 3 + step) & 0xFFFF
+    return Spun(time.perf_counter() - wall, time.thread_time() - cpu, host_name())
 
 
 class Weighted:

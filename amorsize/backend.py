@@ -85,6 +85,9 @@ class Traits(NamedTuple):
     """Workers may live on other hosts; its capacity is not limited by this host's cores."""
     survives_worker_death: bool = False
     """A killed worker costs its chunk (``WorkerLost``), not the session."""
+    stores_inputs: bool = False
+    """The inputs of a chunk may travel within its task, or lie in a store of the engine's own:
+    ``OpenRequest.store_bytes`` says from which size on. Both ways are measured."""
     rank: int = 2
     """Simplicity, for ties: 0 serial, 1 threads, 2 processes, 3 a cluster."""
 
@@ -325,7 +328,7 @@ def process_pool_fallback() -> BackendCosts:
         slot_s=fallback(100e-6),
         byte_in_s=fallback(1.5e-9),
         byte_out_s=fallback(2e-9),
-        slowdown=declared(1.0),
+        slowdown=fallback(1.0),
     )
 
 

@@ -12,6 +12,7 @@ import click
 from amorsize.backend import Backend
 from amorsize.costs import BackendCosts
 from amorsize.errors import AmorsizeError
+from amorsize.explain import route
 from amorsize.tables import print_table
 
 
@@ -111,3 +112,6 @@ def _print(found: dict[str, dict[str, Any]]) -> None:
             told = "; ".join(failed) or ("passed" if checks else figure.get("note", ""))
             table.append((name, cost, f"{figure['value']:.3g}", figure["origin"], spread, told))
     print_table(table)
+    for name, figures in found.items():
+        if "store_in_s" in figures:
+            click.echo(f"{name}: {route(BackendCosts.from_dict(figures))}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 Origin = Literal["measured", "cached", "observed", "declared", "fallback"]
@@ -103,6 +103,16 @@ class BackendCosts(NamedTuple):
     """Seconds per byte of input that is pickled out of band (numpy), around 1 MB."""
     buffer_in_50m_s: Figure | None = None
     """The same around 50 MB."""
+    store_in_1k_s: Figure | None = None
+    """Seconds per byte of input that lies in the engine's own store, around 1 kB."""
+    store_in_s: Figure | None = None
+    """The same around 1 MB."""
+    store_in_50m_s: Figure | None = None
+    """The same around 50 MB."""
+    store_buffer_in_s: Figure | None = None
+    """The same for input that is pickled out of band, around 1 MB."""
+    store_buffer_in_50m_s: Figure | None = None
+    """The same around 50 MB."""
     byte_out_1k_s: Figure | None = None
     """Seconds per byte of results in messages around 1 kB."""
     byte_out_50m_s: Figure | None = None
@@ -148,8 +158,34 @@ class BackendCosts(NamedTuple):
         """Seconds that a message of ``nbytes`` takes to a worker, ``buffers`` bytes of it out of
         band.
         """
+        if self.store_in_s is not None and nbytes >= self.store_bytes:
+            stored = (None, self.store_in_s, self.store_in_50m_s)
+            beside = (self.store_buffer_in_s, self.store_buffer_in_50m_s)
+            return _transfer_s(nbytes, buffers, stored, beside)
         classes = (self.byte_in_1k_s, self.byte_in_s, self.byte_in_50m_s)
         return _transfer_s(nbytes, buffers, classes, (self.buffer_in_s, self.buffer_in_50m_s))
+
+    @property
+    def store_bytes(self) -> float:
+        """Size from which inputs of a chunk are cheaper in the engine's own store than within its
+        task, by what has been measured of both ways; infinite if they never are.
+        """
+        task, store, small = self.byte_in_s, self.store_in_s, self.store_in_1k_s
+        if store is not None and small is not None and small.value <= store.value:
+            small = None  # lost in the noise of a round trip
+        compared = (
+            (SMALL_BYTES, self.byte_in_1k_s or task, small),
+            (MEDIUM_BYTES, task, store),
+            (MEDIUM_BYTES, self.buffer_in_s, self.store_buffer_in_s),
+            (LARGE_BYTES, self.byte_in_50m_s, self.store_in_50m_s),
+            (LARGE_BYTES, self.buffer_in_50m_s, self.store_buffer_in_50m_s),
+        )
+        gains: dict[int, float] = {}
+        for nbytes, within, beside in compared:
+            if within is not None and beside is not None:
+                saved = nbytes * (within.value - (1 + STORE_MARGIN) * beside.value)
+                gains[nbytes] = gains.get(nbytes, 0.0) + saved
+        return _crossing(list(gains.items()))
 
     def out_of(self, nbytes: float, buffers: float = 0.0) -> float:
         """Seconds that a message of ``nbytes`` takes back, ``buffers`` bytes of it out of band."""
@@ -198,6 +234,11 @@ DETAILS = (
     "byte_in_50m_s",
     "buffer_in_s",
     "buffer_in_50m_s",
+    "store_in_1k_s",
+    "store_in_s",
+    "store_in_50m_s",
+    "store_buffer_in_s",
+    "store_buffer_in_50m_s",
     "byte_out_1k_s",
     "byte_out_50m_s",
     "buffer_out_s",
@@ -207,6 +248,27 @@ DETAILS = (
 in ``plan.costs``."""
 SMALL_BYTES, MEDIUM_BYTES, LARGE_BYTES = 1_000, 1_000_000, 50_000_000
 """Sizes of messages that are measured. Between them seconds per byte follow the logarithm."""
+
+STORE_BYTES = 8_000_000
+"""Size from which inputs lie in the store of an engine whose ways have not been compared there:
+engines advise against large tasks, Dask from 10 MB on."""
+STORE_MARGIN = 0.2
+"""By what share the store must be cheaper: inputs within a task go to whichever worker is free,
+and are not lost with one."""
+
+
+def _crossing(gains: Sequence[tuple[int, float]]) -> float:
+    """Size from which something gains, given the seconds gained at some sizes: between two of
+    them seconds are taken to follow the size.
+    """
+    above: tuple[int, float] | None = None
+    for size, gain in reversed(gains):
+        if gain <= 0:
+            if above is None:
+                return math.inf if size >= LARGE_BYTES else STORE_BYTES
+            return size + (above[0] - size) * gain / (gain - above[1])
+        above = size, gain
+    return STORE_BYTES if above is None else above[0]
 
 
 def _transfer_s(

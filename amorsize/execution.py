@@ -233,6 +233,9 @@ class Execution:
             planning.options,
             payload,
         )
+        offer = self._offer()
+        if offer is not None:
+            request.store_bytes = offer.costs.store_bytes
         run = Run(self._backend, request, feed, self.report, judge=self.judge, held=self._held)
         run.ends_at = self._ends_at
         memory = planning.limits.shared_memory_bytes if planning.limits else None
@@ -240,7 +243,6 @@ class Execution:
         for _, values in planning.sample.results[-1:]:
             run.window.observe(values, 0)
         run.may_give_up = self._may_work_here() and not self._backend.traits.remote
-        offer = self._offer()
         run.latency_s = offer.costs.latency_s.value if offer else 0.0
         yield from run.pieces()
         if run.broken is not None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from amorsize.costs import COUNTS, DETAILS
+from amorsize.costs import COUNTS, DETAILS, STORE_BYTES, BackendCosts
 from amorsize.planner import NOTICEABLE_LOAD
 
 if TYPE_CHECKING:
@@ -148,7 +149,18 @@ def _costs(plan: Plan) -> list[str]:
             note = ", as above"
         told.add(note)
         lines.append(f"  {name:<17} {shown:<10} ({figure['origin']}{note})")
+    if "store_in_s" in costs:
+        lines.append(f"  {route(BackendCosts.from_dict(costs))}")
     return lines
+
+
+def route(costs: BackendCosts) -> str:
+    """How inputs travel to an engine that has a store of its own."""
+    if math.isinf(costs.store_bytes):
+        return "inputs travel within their tasks: the engine's own store is no faster"
+    compared = costs.store_bytes != STORE_BYTES
+    why = "measured to be faster" if compared else "no faster at 1 MB, not compared above"
+    return f"inputs from {size(costs.store_bytes)} a chunk on lie in the engine's store ({why})"
 
 
 def _rejected(plan: Plan) -> list[str]:

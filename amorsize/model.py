@@ -123,12 +123,18 @@ def _lane_item_s(profile: Profile, configuration: Configuration) -> float:
         share = max(1.0, configuration.cores // configuration.workers)
         if profile.inner_cores > 1.0:
             busy = max(busy, profile.item_cpu_s / share)
-    busy = busy * configuration.costs.slowdown.value + _extra_item_s(configuration)
+    busy = busy * slowed(profile, configuration.costs) + _extra_item_s(configuration)
     if not traits.shares_memory:
         busy += profile.outputs.dump_s
         if not traits.inherits_memory:
             busy += profile.inputs.load_s
     return busy
+
+
+def slowed(profile: Profile, costs: BackendCosts) -> float:
+    """Factor by which items take longer in a worker: what waits is not slowed down."""
+    computes = min(1.0, profile.item_cpu_s / profile.item_s) if profile.item_s > 0 else 1.0
+    return 1 + (costs.slowdown.value - 1) * computes
 
 
 def _extra_item_s(configuration: Configuration) -> float:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from amorsize.costs import BackendCosts
-from amorsize.model import Configuration
+from amorsize.model import Configuration, slowed
 from amorsize.profile import Profile
 
 _FEW = 30
@@ -77,6 +77,7 @@ def play(
     travels = not traits.shares_memory
     sends = travels and not traits.inherits_memory
     extra_s = costs.item_s.value if costs.item_s else 0.0
+    slower = slowed(profile, costs)
     half_dispatch, half_trip = costs.dispatch_s.value / 2, costs.latency_s.value / 2
 
     free = [up_s(number + 1) for number in range(workers)]
@@ -89,7 +90,7 @@ def play(
         driver, driver_busy = driver + cost, driver_busy + cost
         ready = heapq.heappop(free)
         used = min(workers, used + 1)
-        work = seconds * costs.slowdown.value + size * extra_s
+        work = seconds * slower + size * extra_s
         end = max(ready, driver + half_trip) + max(work, costs.slot_s.value)
         busy += work
         heapq.heappush(free, end)

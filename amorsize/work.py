@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from amorsize.costs import STORE_BYTES
 from amorsize.packing import FunctionPayload, Packed, pack_function, pack_items
 from amorsize.source import IndexedSource, Span
 
@@ -68,6 +69,8 @@ class OpenRequest:
             their own.
         options: backend-specific options, already checked against ``Backend.options``.
         payload: the pickled function, where the caller has it already.
+        store_bytes: size from which the inputs of a chunk shall lie in the engine's own store,
+            where it has one. May change while the session is open.
     """
 
     def __init__(
@@ -78,10 +81,12 @@ class OpenRequest:
         cores_per_worker: float = 1.0,
         options: Mapping[str, Any] | None = None,
         payload: FunctionPayload | None = None,
+        store_bytes: float = STORE_BYTES,
     ) -> None:
         self.function, self.workers, self.source = function, workers, source
         self.cores_per_worker, self.options = cores_per_worker, options or {}
         self._payload = payload
+        self.store_bytes = store_bytes
 
     @property
     def payload(self) -> FunctionPayload:

@@ -21,7 +21,7 @@ class DaskBackend(contract.Backend):
     """
 
     name = "dask"
-    traits = contract.Traits(remote=True, survives_worker_death=True, rank=3)
+    traits = contract.Traits(remote=True, survives_worker_death=True, stores_inputs=True, rank=3)
     options: Mapping[str, str] = {  # type: ignore[misc]
         "wait_s": "seconds to wait for the first worker, or for one after all died (default 30)"
     }

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,9 +20,10 @@ from amorsize import backend as contract
 _EMBED_BYTES = 10_000
 """Functions up to this size travel inside each task; larger ones are scattered to the workers
 once. Workers load either just once."""
-_SCATTER_BYTES = 8_000_000
-"""Inputs above this size are scattered: Dask warns of large tasks from 10 MB. Below it, inputs
-inside the task are as fast, go to whichever worker is free, and are not lost with a worker."""
+_LARGE_BYTES = 5_000_000
+"""Tasks with larger inputs are sent without Dask's warning of large ones (from 10 MB on): they
+are sent so because that was measured to be faster."""
+_QUIET = {"distributed.admin.large-graph-warning-threshold": 1 << 60}
 _CLIENT_INTERVAL_S = 0.001
 """Seconds between two messages of a client of our own, instead of Dask's 0.01: these are a
 third of the round trip of a chunk."""
@@ -72,6 +73,7 @@ class DaskSession(contract.RelaySession):
 
     def __init__(self, client: Any, request: contract.OpenRequest) -> None:
         super().__init__("dask")
+        self._request = request
         self._payload = self._function = request.payload  # its error comes before a long start
         self._group = f"amorsize-{uuid.uuid4().hex}"
         self._careful, self._one_goes = 0, asyncio.Lock()
@@ -127,7 +129,7 @@ class DaskSession(contract.RelaySession):
         not yet due in the scheduler's own queue, open to all workers.
         """
         packed, client, how = flight.packed, self._client, {"hash": False, "asynchronous": True}
-        if packed.nbytes > _SCATTER_BYTES:
+        if packed.nbytes >= self._request.store_bytes:
             packed = await client.scatter(packed, **how)
         if getattr(self._function, "status", "finished") != "finished":  # lost with its workers
             self._function = await client.scatter(self._payload, broadcast=True, **how)
@@ -135,7 +137,8 @@ class DaskSession(contract.RelaySession):
             async with self._one_goes:
                 await self._turn()
         call = (contract.run_packed, self._function, packed, *flight.rest)
-        flight.task = client.submit(*call, key=(self._group, uuid.uuid4().hex), pure=False)
+        with dask.config.set(_QUIET) if flight.packed.nbytes > _LARGE_BYTES else nullcontext():
+            flight.task = client.submit(*call, key=(self._group, uuid.uuid4().hex), pure=False)
         (outcome,) = await client.gather([flight.task], asynchronous=True)
         self._careful = max(0, self._careful - 1)
         return outcome

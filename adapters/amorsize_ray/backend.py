@@ -15,7 +15,6 @@ from amorsize.backend import (
     OpenRequest,
     Session,
     Traits,
-    declared,
     fallback,
     installed_version,
     is_installed,
@@ -37,7 +36,7 @@ class RayBackend(Backend):
     """
 
     name = "ray"
-    traits = Traits(remote=True, survives_worker_death=True, rank=4)
+    traits = Traits(remote=True, survives_worker_death=True, stores_inputs=True, rank=4)
     options: Mapping[str, str] = {  # type: ignore[misc]
         "num_cpus": "logical CPUs that each chunk reserves (default 1)"
     }
@@ -99,7 +98,7 @@ class RayBackend(Backend):
             slot_s=fallback(700e-6),
             byte_in_s=fallback(2e-9),
             byte_out_s=fallback(2e-9),
-            slowdown=declared(1.0),
+            slowdown=fallback(1.05),
         )
 
     def arguments(self, plan: Any) -> RayArguments:

@@ -71,7 +71,7 @@ class RaySession(contract.RelaySession):
     def __init__(self, request: contract.OpenRequest, num_cpus: float, *, attach: bool) -> None:
         super().__init__("ray")
         self._hurry = threading.Event()
-        self.workers = request.workers
+        self.workers, self._request = request.workers, request
         payload = request.payload  # its error comes before a start of seconds
         with ExitStack() as stack:
             if not attach:
@@ -88,7 +88,10 @@ class RaySession(contract.RelaySession):
 
     def submit(self, chunk: contract.Chunk) -> Future[Any]:
         """Submit the chunk as a task."""
-        call = (*self._function, chunk.pack(), chunk.spans, chunk.stop_on_error)
+        packed: Any = chunk.pack()
+        if packed.nbytes >= self._request.store_bytes:
+            packed = ray.put(packed)
+        call = (*self._function, packed, chunk.spans, chunk.stop_on_error)
         reference = self._task.remote(*call)
         future = self.track(reference)
         reference.future().add_done_callback(partial(self._finish, future))

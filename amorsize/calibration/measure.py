@@ -6,7 +6,9 @@ from amorsize.backend import Backend
 from amorsize.calibration import quality, terms
 from amorsize.calibration.bounded import Budget, CalibrationFailed, bounded
 from amorsize.calibration.probe import Probe, opened
+from amorsize.calibration.slowdown import slowdown
 from amorsize.calibration.start import Starting, starting
+from amorsize.calibration.transfer import ASKS, Transfers, transfers
 from amorsize.costs import STEADY_S, BackendCosts, Check, Figure, declared
 from amorsize.model import Configuration, predict
 from amorsize.profile import Profile
@@ -75,20 +77,13 @@ def _measured(
         start = Starting(_UP, _UP, _UP, None, None)
         if not running:
             start = starting(backend, workers, budget, first=first)
-        asks = (
-            terms.SMALL,
-            terms.MEDIUM,
-            terms.MEDIUM_BUFFER,
-            terms.LARGE,
-            terms.LARGE_BUFFER,
-            terms.NAP,
-        )
+        asks = (*ASKS, terms.NAP)
         with opened(backend, workers, budget, asks, cold=not running) as probe:
             found = terms.throughput(probe, budget)
-            out = terms.results(probe, backend.traits, budget, full=full)
-            into = terms.inputs(probe, backend.traits, budget, full=full)
+            moved = transfers(probe, backend.traits, budget, full=full)
             default = backend.fallback_costs()
-            costs = _assembled(start, found, into, out, default)
+            slower = slowdown(probe, default.slowdown)
+            costs = _assembled(start, found, moved, slower)
             costs = _explained(costs, backend, probe)
         costs = _reopened(costs, backend, workers, budget)
         costs = quality.judged(costs, default)
@@ -98,12 +93,9 @@ def _measured(
 
 
 def _assembled(
-    start: Starting,
-    found: terms.Throughput,
-    into: terms.Transfer,
-    out: terms.Transfer,
-    default: BackendCosts,
+    start: Starting, found: terms.Throughput, moved: Transfers, slower: Figure
 ) -> BackendCosts:
+    into, stored, out = moved.into, moved.stored, moved.out
     return BackendCosts(
         startup_s=start.fixed_s,
         startup_worker_s=start.each_s,
@@ -113,7 +105,7 @@ def _assembled(
         slot_s=found.slot_s,
         byte_in_s=into.medium,
         byte_out_s=out.medium,
-        slowdown=default.slowdown,
+        slowdown=slower,
         startup_first_s=start.first_s,
         startup_cpu_s=start.cpu_s,
         item_s=found.item_s,
@@ -123,6 +115,11 @@ def _assembled(
         byte_in_50m_s=into.large,
         buffer_in_s=into.buffer,
         buffer_in_50m_s=into.large_buffer,
+        store_in_1k_s=stored and stored.small,
+        store_in_s=stored and stored.medium,
+        store_in_50m_s=stored and stored.large,
+        store_buffer_in_s=stored and stored.buffer,
+        store_buffer_in_50m_s=stored and stored.large_buffer,
         byte_out_1k_s=out.small,
         byte_out_50m_s=out.large,
         buffer_out_s=out.buffer,

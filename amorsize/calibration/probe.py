@@ -5,6 +5,7 @@ Bursts go through amorsize's own runner: what a run pays for a chunk is what is 
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -66,6 +67,7 @@ class Probe:
         self._session, self._request, self._traits = session, request, traits
         self._budget = budget
         self._number = 0
+        self._sent = self._back = 0.0
 
     @property
     def workers(self) -> int:
@@ -73,28 +75,47 @@ class Probe:
         return self._request.workers
 
     @property
+    def carries_items(self) -> bool:
+        """Whether items travel; otherwise workers know beforehand all that they can be asked."""
+        return self._request.source is None
+
+    @property
     def shares_gil(self) -> bool:
         """Whether one worker at a time runs Python code."""
         return self._traits.shares_gil
 
-    def trip(self, item: Any = NOTHING, count: int = 1) -> float:
-        """Seconds to send ``count`` chunks of one item and hold all their results."""
+    def trip(self, item: Any = NOTHING, count: int = 1, *, stored: bool = False) -> float:
+        """Seconds to send ``count`` chunks of one item and hold all their results; whether the
+        items travel within their tasks or lie ``stored`` with the engine.
+        """
+        self._request.store_bytes = 0.0 if stored else math.inf
         begin = time.perf_counter()
-        self._answers(item, count)
+        self.answers(item, count)
         return time.perf_counter() - begin
+
+    def trip_alone(self, item: Any = NOTHING, *, stored: bool = False) -> float:
+        """Seconds of a round trip with nothing else on its way, not even what the engine still
+        has to tell of the one before: some send at intervals, and a message would get lost in
+        the wait for the next.
+        """
+        ready = max(self._sent + 2 * self.latency_s, self._back + self.latency_s)
+        time.sleep(max(0.0, ready + self.latency_s / 4 - time.perf_counter()))
+        return self.trip(item, stored=stored)
 
     def worker_cpu_s(self) -> float:
         """CPU seconds that a worker has used since its process was started; 0 for a thread."""
-        return float(self._answers(Ask(caller=os.getpid()))[0])
+        return float(self.answers(Ask(caller=os.getpid()))[0])
 
-    def _answers(self, item: Any, count: int = 1) -> list[Any]:
+    def answers(self, item: Any, count: int = 1) -> list[Any]:
         """The results of ``count`` chunks of one item."""
         results: list[Any] = []
+        self._sent = time.perf_counter()
         pending = {self._submit(item) for _ in range(count)}
         while pending:
             for future in self._session.wait(pending, self._budget.left_s()):
                 pending.discard(future)
                 results += future.result().unpack().values
+        self._back = time.perf_counter()
         return results
 
     def gather(self) -> None:
@@ -110,6 +131,7 @@ class Probe:
     def burst(self, chunks: int, size: int = 1, item: Any = NOTHING) -> Burst:
         """Push ``chunks`` chunks of ``size`` equal items through, as a run does."""
         count = min(MOST_ITEMS, chunks * size)
+        self._request.store_bytes = math.inf
         source = self._request.source or source_of([item] * count)
         assert isinstance(source, IndexedSource)
         carry = self._request.source is None
@@ -124,6 +146,7 @@ class Probe:
         cpu, wall = time.process_time(), time.perf_counter()
         in_one_list(run.pieces())
         found = Burst(time.perf_counter() - wall, time.process_time() - cpu)
+        self._sent = self._back = time.perf_counter()
         error = run.failure.error or run.broken
         if error is not None:
             raise error

@@ -11,6 +11,8 @@ from amorsize.calibration.bounded import Budget
 
 STEADY = 0.15
 """Relative standard error of a median at which repeating ends."""
+QUICK_S = 0.001
+"""Round trip up to which repeats are cheap."""
 _NORMAL = 1.4826
 """Standard deviation over median absolute deviation, of normal errors."""
 _MEDIAN = 1.2533
