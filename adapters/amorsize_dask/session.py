@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,20 +20,16 @@ from amorsize import backend as contract
 _EMBED_BYTES = 10_000
 """Functions up to this size travel inside each task; larger ones are scattered to the workers
 once. Workers load either just once."""
-_LARGE_BYTES = 5_000_000
-"""Tasks with larger inputs are sent without Dask's warning of large ones (from 10 MB on): they
-are sent so because that was measured to be faster."""
 _QUIET = {"distributed.admin.large-graph-warning-threshold": 1 << 60}
+"""Large inputs are part of a task only if that was measured to be faster."""
 _CLIENT_INTERVAL_S = 0.001
 """Seconds between two messages of a client of our own, instead of Dask's 0.01: these are a
 third of the round trip of a chunk."""
-_MOMENT_S = 0.02
+_MOMENT_S, _SETTLE_S = 0.02, 0.5
 """Seconds between two looks at whether a chunk may go; and after a worker's death, until all its
-tasks are known, which are told at once."""
+tasks are known, which are told at once. Seconds after which a new worker has settled in."""
 _PATIENT = {"distributed.deploy.lost-worker-timeout": "1 day"}
 """Dask's cluster drops a worker that is just starting again 15 s after an earlier death of it."""
-_SETTLE_S = 0.5
-"""Seconds after which a new worker has settled in."""
 _RESENDS, _CAREFUL = 3, 100
 """Times a chunk that was lost without its fault is sent again; chunks after a worker's death that
 are sent at most one a worker."""
@@ -73,8 +69,7 @@ class DaskSession(contract.RelaySession):
 
     def __init__(self, client: Any, request: contract.OpenRequest) -> None:
         super().__init__("dask")
-        self._request = request
-        self._payload = self._function = request.payload  # its error comes before a long start
+        self._request, self._function = request, request.payload  # its error before a long start
         self._group = f"amorsize-{uuid.uuid4().hex}"
         self._careful, self._one_goes = 0, asyncio.Lock()
         self._dead: dict[str, set[_Flight]] = {}
@@ -89,8 +84,8 @@ class DaskSession(contract.RelaySession):
             self._client = client = client or stack.enter_context(_local_cluster(request))
             _wait_for_workers(client, self._wait_s)
             self.workers = self.live_workers()
-            if self._payload.nbytes > _EMBED_BYTES:
-                self._function = client.scatter(self._payload, broadcast=True, hash=False)
+            if request.payload.nbytes > _EMBED_BYTES:
+                self._function = client.scatter(request.payload, broadcast=True, hash=False)
             with suppress(Exception):  # a scheduler without amorsize keeps its own rule
                 client.register_plugin(OneDeath(self._group))
                 leave = client.unregister_scheduler_plugin
@@ -132,12 +127,12 @@ class DaskSession(contract.RelaySession):
         if packed.nbytes >= self._request.store_bytes:
             packed = await client.scatter(packed, **how)
         if getattr(self._function, "status", "finished") != "finished":  # lost with its workers
-            self._function = await client.scatter(self._payload, broadcast=True, **how)
+            self._function = await client.scatter(self._request.payload, broadcast=True, **how)
         if self._careful:
             async with self._one_goes:
                 await self._turn()
         call = (contract.run_packed, self._function, packed, *flight.rest)
-        with dask.config.set(_QUIET) if flight.packed.nbytes > _LARGE_BYTES else nullcontext():
+        with dask.config.set(_QUIET):
             flight.task = client.submit(*call, key=(self._group, uuid.uuid4().hex), pure=False)
         (outcome,) = await client.gather([flight.task], asynchronous=True)
         self._careful = max(0, self._careful - 1)
@@ -194,7 +189,7 @@ class DaskSession(contract.RelaySession):
         yours, items that run finish in their workers: Dask cannot interrupt them.
         """
         self._stack.callback(self._client.cancel, self._tasks())
-        self.handles, self._function = {}, self._payload
+        self.handles, self._function = {}, self._request.payload
         with suppress(Exception):  # the scheduler may be gone; each step is tried
             self._stack.close()
 

@@ -88,11 +88,9 @@ class RaySession(contract.RelaySession):
 
     def submit(self, chunk: contract.Chunk) -> Future[Any]:
         """Submit the chunk as a task."""
-        packed: Any = chunk.pack()
-        if packed.nbytes >= self._request.store_bytes:
-            packed = ray.put(packed)
-        call = (*self._function, packed, chunk.spans, chunk.stop_on_error)
-        reference = self._task.remote(*call)
+        packed = chunk.pack()
+        inputs = ray.put(packed) if packed.nbytes >= self._request.store_bytes else packed
+        reference = self._task.remote(*self._function, inputs, chunk.spans, chunk.stop_on_error)
         future = self.track(reference)
         reference.future().add_done_callback(partial(self._finish, future))
         return future

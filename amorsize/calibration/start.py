@@ -21,6 +21,8 @@ _SLOW_S, _INSTANT_S = 0.3, 0.002
 take less than the second many times."""
 _NOTHING = 0.2
 """There is no fixed part if it would be less than this share of a start."""
+_LEAST = 0.05
+"""A worker adds at least this share of a start: less drowns in its noise."""
 _APART = 0.25
 """A first start is a figure of its own if it takes at least this share of a start beyond one."""
 
@@ -122,9 +124,11 @@ def split(alone: Sequence[Start], full: Sequence[Start], workers: int, cores: fl
     # Disturbances add to CPU time, nothing takes away from it: the least is what it takes.
     busy_s = (min(s.caller_s for s in full) - min(s.caller_s for s in alone)) / further
     waited_s = (all_up_s - one_s) / further - busy_s - cpu_s
-    each_s = min(max(0.0, busy_s) + max(0.0, waited_s), rest_s / workers)
+    each_s = max(0.0, busy_s) + max(0.0, waited_s)
+    each_s = min(max(each_s, _LEAST * rest_s), rest_s / workers)
     fixed_s = rest_s - workers * each_s
-    if fixed_s < _NOTHING * rest_s:  # workers that start in turn, and nothing else
+    # Workers that start in turn, and nothing else; or nothing that could be told apart.
+    if fixed_s < _NOTHING * rest_s or rest_s < _INSTANT_S:
         fixed_s, each_s = 0.0, rest_s / workers
     return Split(fixed_s, each_s, cpu_s)
 

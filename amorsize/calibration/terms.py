@@ -47,9 +47,7 @@ def throughput(probe: Probe, budget: Budget) -> Throughput:
     The caller's CPU time tells what it is busy. The wall time per chunk, ``workers`` times, is
     the period of a worker: if the caller takes as long, workers could be faster, but wait.
     """
-    least = 9 if min(probe.trip(), probe.trip()) < QUICK_S else 5
-    trips = summary(repeated(probe.trip, budget, least=least, most=_TRIPS, share=0.6))
-    probe.latency_s = trips.value
+    probe.latency_s = summary([probe.trip() for _ in range(3)]).value
     each_s = probe.burst(_FEW).wall_s / _FEW
     small, large = _FEW, max(_LONG[0], min(_LONG[1], int(_LONG_S / each_s)))
     fews: list[float] = []
@@ -64,6 +62,10 @@ def throughput(probe: Probe, budget: Budget) -> Throughput:
         return walls[-1]
 
     repeated(slope, budget, least=2 if each_s < QUICK_S else 1, most=9, share=0.6)
+    # Last, because the first trips of a session are the slowest, and differ most.
+    least = 15 if probe.latency_s < QUICK_S else 5
+    trips = summary(repeated(probe.trip, budget, least=least, most=_TRIPS, share=0.6))
+    probe.latency_s = trips.value
     wall, cpu = summary(walls), summary(busy)
     driver = min(cpu, wall, key=lambda found: found.value)
     # Where the caller is busy all the time this is an upper bound, and its own time decides.

@@ -87,15 +87,16 @@ class _Courier:
     def __init__(self, probe: Probe, budget: Budget) -> None:
         self._probe, self._budget = probe, budget
         self._quick = probe.latency_s < QUICK_S
+        self._least = 3 if self._quick else 2
         self._trip(NOTHING)  # disturbed by what went before
         self._empties = [self._trip(NOTHING) for _ in range(3 if self._quick else 1)]
 
     def plainly(self, messages: Messages, *, full: bool) -> Transfer:
         """Within tasks. In a long round trip a thousand bytes get lost."""
-        medium_least, buffer_least = self._leasts
-        (medium,) = self._rates(messages.medium, MEDIUM_BYTES, medium_least)
-        (buffer,) = self._rates(messages.buffer, MEDIUM_BYTES, buffer_least)
-        small = large = large_buffer = None
+        (medium,) = self._rates(messages.medium, MEDIUM_BYTES, self._least)
+        small = large = buffer = large_buffer = None
+        if full or self._has_time:
+            (buffer,) = self._rates(messages.buffer, MEDIUM_BYTES, self._least)
         if self._quick:
             small = _small(self._rates(messages.small, SMALL_BYTES, 5)[0], medium)
         if full:
@@ -108,15 +109,16 @@ class _Courier:
         however small, tells from which size on it is the better way: if it is one for a megabyte.
         """
         both = (False, True)
-        medium_least, buffer_least = self._leasts
-        task, store = self._rates(messages.medium, MEDIUM_BYTES, medium_least, both)
-        ways = both if full else both[:1]
-        buffers = self._rates(messages.buffer, MEDIUM_BYTES, buffer_least, ways)
+        task, store = self._rates(messages.medium, MEDIUM_BYTES, self._least, both)
+        buffers: list[Figure] = []
+        if full or self._has_time:
+            buffers = self._rates(messages.buffer, MEDIUM_BYTES, self._least, both)
         small = None
         if full or store.value < task.value:
             (small,) = self._rates(messages.small, SMALL_BYTES, 3, both[1:])
         if not full:
-            return Transfer(None, task, None, buffers[0]), Transfer(small, store)
+            buffer, stored_buffer = buffers or (None, None)
+            return Transfer(None, task, None, buffer), Transfer(small, store, None, stored_buffer)
         larges = self._rates(messages.large, LARGE_BYTES, 1, both)
         large_buffers = self._rates(messages.large_buffer, LARGE_BYTES, 1, both)
         return (
@@ -125,9 +127,9 @@ class _Courier:
         )
 
     @property
-    def _leasts(self) -> tuple[int, int]:
-        """Least messages of a megabyte, and of one out of band, which is not much different."""
-        return (3, 3) if self._quick else (2, 1)
+    def _has_time(self) -> bool:
+        """Whether there is time for bytes out of band, which are not much different."""
+        return self._quick or self._budget.allows(0.0)
 
     def _rates(
         self, message: object, nbytes: int, least: int, ways: Sequence[bool] = (False,)

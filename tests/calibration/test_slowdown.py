@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 
 import amorsize
 from amorsize.asking import Spun
-from amorsize.backend import ExecutorBackend, Traits
 from amorsize.calibration import calibrate
 from amorsize.calibration.slowdown import factor
 from amorsize.costs import fallback
@@ -40,18 +38,15 @@ def test_nothing_runs_faster_in_a_worker(there: list[tuple[float, float]]) -> No
     assert factor(HERE, spins, "here").value >= 1
 
 
-class OneLock(ExecutorBackend):
-    """An engine that amorsize takes for one of processes, and whose workers are threads."""
-
-    name = "one-lock"
-    traits = Traits()
-
-    def executor(self, workers: int) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(workers)
-
-
-def test_workers_that_share_one_interpreter_lock_are_no_help() -> None:
-    factors = [calibrate(OneLock(), workers=2).slowdown.value for _ in range(3)]
+def test_workers_that_share_one_interpreter_lock_are_slow() -> None:
+    distributed = pytest.importorskip("distributed")
+    settings = {"processes": False, "dashboard_address": ":0", "silence_logs": 50}
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=2, **settings) as threads,
+        distributed.Client(threads, set_as_default=False) as client,
+    ):
+        backend = registry().resolve(client)
+        factors = [calibrate(backend, workers=2).slowdown.value for _ in range(3)]
     assert max(factors) > 1.3
 
 

@@ -16,10 +16,17 @@ STARTS = st.lists(st.builds(Start, SECONDS, SECONDS, SECONDS, SECONDS), min_size
 
 def test_workers_that_start_side_by_side_add_what_the_caller_does() -> None:
     alone = [Start(0.080, 0.0, 0.001, 0.075), Start(0.090, 0.0, 0.003, 0.080)]
-    full = [Start(0.100, 0.0, 0.002, 0.075), Start(0.095, 0.0, 0.002, 0.080)]
+    full = [Start(0.100, 0.0, 0.010, 0.075), Start(0.095, 0.0, 0.010, 0.080)]
     found = split(alone, full, 2, cores=2)
-    assert found.each_s == pytest.approx(0.001)
+    assert found.each_s == pytest.approx(0.009)
     assert found.fixed_s + 2 * found.each_s == pytest.approx(0.0975)
+
+
+def test_what_a_worker_adds_that_drowns_in_noise_is_a_share_of_the_start() -> None:
+    alone, full = [Start(0.080, 0.0, 0.0010, 0.080)] * 3, [Start(0.090, 0.0, 0.0011, 0.080)] * 3
+    found = split(alone, full, 2, cores=2)
+    assert found.each_s == pytest.approx(0.09 / 20)
+    assert found.fixed_s + 2 * found.each_s == pytest.approx(0.09)
 
 
 def test_workers_that_are_waited_for_one_after_the_other_add_that() -> None:
