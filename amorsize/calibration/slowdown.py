@@ -13,9 +13,9 @@ from amorsize.calibration.repeats import summary
 from amorsize.costs import Figure
 from amorsize.worker import host_name
 
-_SPIN_S = 0.01
-"""Seconds of one measurement: two of the intervals at which threads of one process take the lock of
-the interpreter from each other."""
+_SPIN_S = 0.015
+"""Seconds of one measurement: three of the intervals at which threads of one process take the lock
+of the interpreter from each other."""
 _PROBE_STEPS = 5_000
 _ROUNDS = 2
 _FINE_S = 1e-4
@@ -32,24 +32,23 @@ def slowdown(probe: Probe, default: Figure) -> Figure:
         return default
     steps = int(_PROBE_STEPS * _SPIN_S / min(spin(_PROBE_STEPS).wall_s for _ in range(3)))
     before = spin(steps)
-    there: list[Spun] = []
-    for _ in range(_ROUNDS):
-        there += probe.answers(Ask(spins=steps), probe.workers)
+    there = [probe.answers(Ask(spins=steps), probe.workers) for _ in range(_ROUNDS)]
     return factor([before, spin(steps)], there, host_name())
 
 
-def factor(here: Sequence[Spun], there: Sequence[Spun], host: str) -> Figure:
-    """Factor by which the same steps take longer in workers. Pure.
+def factor(here: Sequence[Spun], there: Sequence[Sequence[Spun]], host: str) -> Figure:
+    """Factor by which the same steps take longer in workers, from some rounds of all of them. Pure.
 
     On the caller's ``host`` it is what a worker waits for beside computing, for its interpreter's
     lock or for a core, while threads and processes of the engine have it; computing itself is as
     fast, but for memory and caches that workers share, which is no matter of the engine. Workers
     on other hosts may compute more slowly, too.
     """
-    alone = statistics.median(s.wall_s / s.cpu_s for s in here)
-    waits = summary([s.wall_s / s.cpu_s for s in there])
-    times = waits.value / alone
-    if any(s.host != host for s in there):
+    # Of a round as a whole: of two that share a lock the first may not have to wait.
+    waits = summary([sum(s.wall_s for s in spun) / sum(s.cpu_s for s in spun) for spun in there])
+    times = waits.value * sum(s.cpu_s for s in here) / sum(s.wall_s for s in here)
+    all_there = [s for spun in there for s in spun]
+    if any(s.host != host for s in all_there):
         cpu_s = statistics.median(s.cpu_s for s in here)
-        times *= max(1.0, statistics.median(s.cpu_s for s in there) / cpu_s)
+        times *= max(1.0, statistics.median(s.cpu_s for s in all_there) / cpu_s)
     return quality.figure(waits._replace(value=max(1.0, times)))

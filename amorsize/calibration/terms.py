@@ -12,7 +12,7 @@ from amorsize.calibration.bounded import Budget
 from amorsize.calibration.probe import Probe, opened
 from amorsize.calibration.repeats import QUICK_S, Repeats, repeated, summary
 from amorsize.calibration.transfer import NEGLIGIBLE_BYTE_S
-from amorsize.costs import MEDIUM_BYTES, Figure
+from amorsize.costs import Figure
 
 _TRIPS = 25
 """Most round trips of one empty chunk."""
@@ -23,6 +23,8 @@ _LONG_S, _LONG = 0.04, (32, 240)
 _ITEMS = 500
 """Items a chunk in the burst that tells what an item costs."""
 _NAP_S = 0.005
+_FUNCTION_BYTES = 4_000_000
+"""Of a large function: less would be lost in the noise of opening a session."""
 NEGLIGIBLE_ITEM_S = 2e-6
 """Noise of a rate below this does not matter: half a million items a second."""
 
@@ -61,7 +63,7 @@ def throughput(probe: Probe, budget: Budget) -> Throughput:
         busy.append(_slope(few.cpu_s, many.cpu_s, small, large))
         return walls[-1]
 
-    repeated(slope, budget, least=2 if each_s < QUICK_S else 1, most=9, share=0.6)
+    repeated(slope, budget, least=2 if each_s < QUICK_S else 1, most=9, share=0.5)
     # Last, because the first trips of a session are the slowest, and differ most.
     least = 15 if probe.latency_s < QUICK_S else 5
     trips = summary(repeated(probe.trip, budget, least=least, most=_TRIPS, share=0.6))
@@ -132,5 +134,5 @@ def shipping(
     """Seconds per byte of the function and worker: sessions whose function is large against
     sessions whose is not.
     """
-    heavy = attaching(backend, workers, budget, trip_s, Weighted(MEDIUM_BYTES))
-    return quality.rate(heavy, attach.value, MEDIUM_BYTES * workers, NEGLIGIBLE_BYTE_S)
+    heavy = attaching(backend, workers, budget, trip_s, Weighted(_FUNCTION_BYTES))
+    return quality.rate(heavy, attach.value, _FUNCTION_BYTES * workers, NEGLIGIBLE_BYTE_S)

@@ -129,7 +129,7 @@ class _Courier:
     @property
     def _has_time(self) -> bool:
         """Whether there is time for bytes out of band, which are not much different."""
-        return self._quick or self._budget.allows(0.0)
+        return self._quick or self._budget.allows(0.0, share=0.5)
 
     def _rates(
         self, message: object, nbytes: int, least: int, ways: Sequence[bool] = (False,)

@@ -21,21 +21,21 @@ HERE = [Spun(0.01, 0.01, "here")] * 2
 
 
 def test_waiting_beside_computing_is_the_engines_and_slower_memory_is_not() -> None:
-    assert factor(HERE, [Spun(0.015, 0.01, "here")] * 4, "here").value == pytest.approx(1.5)
-    assert factor(HERE, [Spun(0.02, 0.02, "here")] * 4, "here").value == 1.0
+    assert factor(HERE, [[Spun(0.015, 0.01, "here")] * 4], "here").value == pytest.approx(1.5)
+    assert factor(HERE, [[Spun(0.02, 0.02, "here")] * 4], "here").value == 1.0
     busy = [Spun(0.012, 0.01, "here")] * 2  # other programs take a part of both
-    assert factor(busy, [Spun(0.012, 0.01, "here")] * 4, "here").value == 1.0
+    assert factor(busy, [[Spun(0.012, 0.01, "here")] * 4], "here").value == 1.0
 
 
 def test_hosts_that_compute_more_slowly_are() -> None:
-    assert factor(HERE, [Spun(0.02, 0.02, "there")] * 4, "here").value == pytest.approx(2.0)
-    assert factor(HERE, [Spun(0.005, 0.005, "there")] * 4, "here").value == 1.0
+    assert factor(HERE, [[Spun(0.02, 0.02, "there")] * 4], "here").value == pytest.approx(2.0)
+    assert factor(HERE, [[Spun(0.005, 0.005, "there")] * 4], "here").value == 1.0
 
 
 @given(st.lists(st.tuples(st.floats(1, 5), st.floats(1e-3, 1e-1)), min_size=1, max_size=9))
 def test_nothing_runs_faster_in_a_worker(there: list[tuple[float, float]]) -> None:
     spins = [Spun(waits * cpu_s, cpu_s, "there") for waits, cpu_s in there]
-    assert factor(HERE, spins, "here").value >= 1
+    assert factor(HERE, [spins], "here").value >= 1
 
 
 def test_workers_that_share_one_interpreter_lock_are_slow() -> None:
@@ -47,7 +47,7 @@ def test_workers_that_share_one_interpreter_lock_are_slow() -> None:
     ):
         backend = registry().resolve(client)
         factors = [calibrate(backend, workers=2).slowdown.value for _ in range(3)]
-    assert max(factors) > 1.3
+    assert max(factors) > 1.2
 
 
 def test_what_the_author_declares_is_believed(client: Any) -> None:
