@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from amorsize.errors import InvalidArgument, NotCallable
 from amorsize.guard import guarded, in_time
-from amorsize.planning import Planning, check_enforceable
+from amorsize.planning import Planning, check_enforceable, prepare
 from amorsize.plans import Plan
 from amorsize.policy import policy_of
 from amorsize.sampler import sample
@@ -180,7 +180,8 @@ def _plan(
         from amorsize.elsewhere import elsewhere
 
         worker = partial(elsewhere, call, policy, None if automatic else backend)
-    sampled = partial(sample, call, source, policy, elsewhere=worker)
+    ahead = prepare if automatic else None
+    sampled = partial(sample, call, source, policy, elsewhere=worker, meanwhile=ahead)
     if journal is not None:
         from amorsize.resume import Resumption
 

@@ -26,6 +26,9 @@ _TICK_S = 0.0005
 _TICKS_PER_LOOK = 4
 _WAKING_S = 0.00015
 """Lateness of any sleep: the kernel's timer slack, and the wake-up itself."""
+_IDLE_AFTER_S, _IDLE_SHARE = 0.002, 0.5
+"""A function waits if the process, this thread included, has been on a processor for less than
+this share of the first milliseconds."""
 _TAKEN_SHARE = 0.4
 """Share of a switch interval that must have been spent on the lock alone for it to have been
 taken away."""
@@ -35,14 +38,23 @@ switch interval the watcher sleeps one tick (5.0 / (5.0 + 0.5) = 0.91, less the 
 
 
 class Monitor:
-    """Watches from ``start`` to ``stop``; starting costs about 0.1 ms."""
+    """Watches from ``start`` to ``stop``; starting costs about 0.1 ms.
 
-    def __init__(self, rss_bytes: Callable[[], int] | None = None) -> None:
-        self._rss_bytes = rss_bytes
+    Args:
+        rss_bytes: tells the resident size of this process.
+        meanwhile: called once, in the watching thread, when the function turns out to wait: what
+            has to be done after the sample anyway costs nothing then.
+    """
+
+    def __init__(
+        self,
+        rss_bytes: Callable[[], int] | None = None,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> None:
+        self._rss_bytes, self._meanwhile = rss_bytes, meanwhile
         self.peak_rss_bytes = 0
         """Largest resident size seen while watching, in bytes."""
-        self.cpu_s = 0.0
-        """CPU seconds that watching took, once it has ended: not the function's."""
+        self._cpu_s, self._clock = 0.0, -1
         self._stop = threading.Event()
         self._late_s = 0.0
         self._begin = self._before = self._end = self._elapsed = 0.0
@@ -50,12 +62,14 @@ class Monitor:
         """Seconds that the thread had waited for a processor by its last look at it; also before
         it ran for the first time."""
         self._interval_s = sys.getswitchinterval()
+        self._busy_before_s = 0.0
         self._began = True
         self._thread = threading.Thread(target=self._watch, name="amorsize-gil", daemon=True)
 
     def start(self) -> None:
         """Begin to watch."""
         self._begin = self._before = time.perf_counter()
+        self._busy_before_s = time.process_time()
         try:
             self._thread.start()
         except RuntimeError:  # no more threads are allowed here: nothing is seen
@@ -69,6 +83,17 @@ class Monitor:
         self._stop.set()
         self._thread.join()
         self._elapsed = self._end - self._begin
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds that watching, and what was done meanwhile, have taken so far: not the
+        function's. Where the system does not tell them of another thread, once it has ended.
+        """
+        clock = self._clock
+        try:
+            return time.clock_gettime(clock) if clock != -1 else self._cpu_s
+        except OSError:  # it has just ended
+            return self._cpu_s
 
     @property
     def watched_s(self) -> float:
@@ -89,6 +114,8 @@ class Monitor:
 
     def _watch(self) -> None:
         ticks = 0
+        if hasattr(time, "pthread_getcpuclockid"):
+            self._clock = time.pthread_getcpuclockid(threading.get_ident())
         while not self._stop.wait(_TICK_S):
             now = time.perf_counter()
             self._late_s += self._without_lock_s(now - self._before - _TICK_S)
@@ -98,10 +125,30 @@ class Monitor:
                 looked = time.perf_counter()  # reading a file lets go of the lock, too
                 self._late_s += self._without_lock_s(looked - now)
                 now = looked
+            if self._meanwhile is not None and self._is_idle(now):
+                self._do_meanwhile()
+                now = time.perf_counter()
             self._before = now
         # The last wait was cut short: how late it was by then counts as well.
         self._late_s += self._without_lock_s(self._end - self._before - _TICK_S)
-        self.cpu_s = time.thread_time()
+        self._clock, self._cpu_s = -1, time.thread_time()
+
+    def _is_idle(self, now: float) -> bool:
+        """Whether the process has done next to nothing since the watch began."""
+        watched_s = now - self._begin
+        busy_s = time.process_time() - self._busy_before_s
+        return watched_s > _IDLE_AFTER_S and busy_s < _IDLE_SHARE * watched_s
+
+    def _do_meanwhile(self) -> None:
+        """Others are to get the interpreter lock at once when they want it back."""
+        meanwhile, self._meanwhile = self._meanwhile, None
+        assert meanwhile is not None
+        usual_s = sys.getswitchinterval()
+        sys.setswitchinterval(min(usual_s, _TICK_S))
+        try:
+            meanwhile()
+        finally:
+            sys.setswitchinterval(usual_s)
 
     def _without_lock_s(self, late_s: float) -> float:
         """Part of a lateness in which the lock could not be had."""

@@ -218,12 +218,31 @@ class Planning:
                     raise
                 reason = f"it fails when it is asked: {type(error).__name__}: {error}"
                 refusals.append(Refusal(backend.name, reason))
-        if not forced and any(is_guess(offer.costs) for offer in offers.values()):
-            names = contested(self.profile, list(offers.values()), wish)
-            for backend in (one for one in backends if one.name in names):
-                offers[backend.name] = self._offer(backend, serial_s, pricing.CALIBRATION_SHARE)
+        decision = decide(self.profile, list(offers.values()), wish, refusals)
+        if not forced and self._settle(offers, backends, wish, decision.chosen.prediction.seconds):
+            decision = decide(self.profile, list(offers.values()), wish, refusals)
         self.offers = tuple(offers.values())
-        return decide(self.profile, self.offers, wish, refusals)
+        return decision
+
+    def _settle(
+        self, offers: dict[str, Offer], backends: Sequence[Backend], wish: Wish, best_s: float
+    ) -> bool:
+        """Measure guessed costs that could change the choice, if that takes a small part of the
+        predicted makespan. Whether any were.
+        """
+        doubtful = {name for name, offer in offers.items() if is_guess(offer.costs)}
+        share = pricing.CALIBRATION_SHARE
+        doubtful = {
+            backend.name
+            for backend in backends
+            if backend.name in doubtful and pricing.expected_s(backend) <= share * best_s
+        }
+        if doubtful:
+            doubtful &= contested(self.profile, list(offers.values()), wish)
+        for backend in backends:
+            if backend.name in doubtful:
+                offers[backend.name] = self._offer(backend, best_s, share)
+        return bool(doubtful)
 
     def _offer(self, backend: Backend, worth_s: float | None, share: float) -> Offer:
         """What a backend offers; its costs are measured if that takes at most this share of
@@ -300,6 +319,17 @@ class Planning:
                     return start + offset, value
         start, values = self.sample.results[0]
         return start, values[0]
+
+
+def prepare() -> None:
+    """Look up what an automatic decision will ask for: plugins, and the limits of this machine.
+    What fails here fails again when it is wanted, and is told then.
+    """
+    try:
+        limits()
+        registry()
+    except Exception:
+        pass
 
 
 def check_enforceable(policy: Policy, backend: Backend, function: object) -> None:

@@ -4,6 +4,7 @@ or the documented fallback. Nothing is measured that costs more than it can gain
 
 from __future__ import annotations
 
+import math
 import threading
 
 from amorsize import cost_store
@@ -188,10 +189,7 @@ def _lacks_large(costs: BackendCosts | None) -> bool:
 def _measure_if_worth(
     backend: Backend, workers: int, most_s: float | None, *, running: bool, full: bool
 ) -> Stored | None:
-    traits = backend.traits
-    if most_s is None or traits.inline or (traits.remote and not running):
-        return None  # of the plain loop nothing is predicted but its items
-    if _expected_s(backend, running=running, full=full) > most_s:
+    if most_s is None or expected_s(backend, running=running, full=full) > most_s:
         return None
     from amorsize.calibration import CalibrationFailed
 
@@ -201,10 +199,15 @@ def _measure_if_worth(
         return Stored(None, str(error))
 
 
-def _expected_s(backend: Backend, *, running: bool, full: bool) -> float:
+def expected_s(backend: Backend, *, running: bool | None = None, full: bool = False) -> float:
     """Seconds a measurement should take, going by the fallback costs; repeats end with the
-    budget.
+    budget. Infinite for what is not measured while planning: an engine that would have to be
+    started on other hosts, and the plain loop, of which nothing is predicted but its items.
     """
+    if running is None:
+        running = backend.availability().running
+    if backend.traits.inline or (backend.traits.remote and not running):
+        return math.inf
     costs = backend.fallback_costs()
     most = STEADY_S["remote" if backend.traits.remote else "local"]
     seconds = _CHUNKS_SENT * costs.slot_s.value / 2 + 10 * costs.latency_s.value

@@ -106,6 +106,8 @@ class _Recorder:
         self.errors: list[ItemError] = []
         self.empty_s = 0.0
         """Seconds that timing a block without items takes."""
+        self.beside_s: Callable[[], float] = float
+        """CPU seconds that watching has taken in another thread: not the function's."""
 
     def time_nothing(self) -> None:
         """Find out what timing itself takes: the least of some, as it only ever adds."""
@@ -120,7 +122,7 @@ class _Recorder:
         """Time one block; ``False`` if an item raised."""
         if self.elsewhere is not None:
             return self._run_elsewhere(self.elsewhere, start, items)
-        cpu, process = time.thread_time(), _process_cpu_s()
+        cpu, process, beside = time.thread_time(), _process_cpu_s(), self.beside_s()
         wall = time.perf_counter()
         loop = self._loop(start, items)
         wall = time.perf_counter() - wall
@@ -131,6 +133,7 @@ class _Recorder:
             return False
         wall = max(wall - self.empty_s, 1e-9)
         cpu, process = time.thread_time() - cpu, _process_cpu_s() - process
+        process -= self.beside_s() - beside
         self.blocks.append(_Block(start, loop.values, wall, max(cpu, 0.0), max(process, 0.0)))
         self.last_items = items
         return True
@@ -186,10 +189,12 @@ def sample(
     done: Sequence[Span] = (),
     keep: Callable[[int, list[Any]], object] | None = None,
     elsewhere: Callable[[], Elsewhere | None] | None = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Sample:
     """Run ``function`` on a few items of ``source``, none of ``done`` among them; a stream skips
     those by itself. ``keep`` is called with results as soon as they are there. The items run in
-    the caller, or in the worker that ``elsewhere`` starts, which ends with the sample.
+    the caller, or in the worker that ``elsewhere`` starts, which ends with the sample. If they
+    wait, ``meanwhile`` is called in another thread.
 
     An ``Exception`` raised by an item ends the sample and is kept in ``failure``, unless the
     policy forgives it;
@@ -201,7 +206,8 @@ def sample(
         recorder.time_nothing()
     recorder.spinning = 0 if worker is not None else running_threads() - 1
     rss, peak = rss_bytes(), peak_rss_bytes()
-    monitor = Monitor(rss_bytes)
+    monitor = Monitor(rss_bytes, meanwhile)
+    recorder.beside_s = lambda: monitor.cpu_s
     monitor.start()
     try:
         _run_blocks(recorder, source, done, keep)
@@ -359,7 +365,6 @@ def _profile(recorder: _Recorder, source: Source, monitor: Monitor, rss_growth: 
     mean, wall = _mean(times), sum(block.wall_s for block in blocks)
     own = sum(block.cpu_s for block in blocks)
     others = sum(block.process_cpu_s for block in blocks) - own
-    others -= monitor.cpu_s * wall / max(recorder.elapsed_s, 1e-9)
     process = own + max(0.0, others - recorder.spinning * wall)
     rise, around = _detrended(blocks, times, source)
     # Blocks average over their items, which hides their spread: scale it back.
