@@ -20,7 +20,7 @@ _MOST_CHUNKS = 5000
 def grid(workload: Workload, size: str, cores: int) -> Iterator[Cell]:
     """All settings to try; more workers than cores where the workload waits."""
     items = workload.items(size)
-    more = (16, 64) if workload.waits else ()
+    more = (16, 64, 128) if workload.waits else ()
     for workers in (cores, *more):
         yield Cell(workload.name, "ThreadPoolExecutor.map", {"workers": workers})
         yield from _chunked(workload, items, "amorsize", workers, backend="threads")
