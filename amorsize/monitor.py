@@ -63,6 +63,8 @@ class Monitor:
         it ran for the first time."""
         self._interval_s = sys.getswitchinterval()
         self._busy_before_s = 0.0
+        self._away_s = 0.0
+        """Seconds in which it did not watch, but something else."""
         self._began = True
         self._thread = threading.Thread(target=self._watch, name="amorsize-gil", daemon=True)
 
@@ -98,14 +100,14 @@ class Monitor:
     @property
     def watched_s(self) -> float:
         """Seconds watched."""
-        return self._elapsed
+        return max(0.0, self._elapsed - self._away_s)
 
     @property
     def held_share(self) -> float:
         """Share of the watched time in which the lock could not be had, 0 to 1."""
-        if self._elapsed <= 0:
+        if self.watched_s <= 0:
             return 1.0
-        return min(1.0, self._late_s / self._elapsed / _LATENESS_WHEN_HELD)
+        return min(1.0, self._late_s / self.watched_s / _LATENESS_WHEN_HELD)
 
     @staticmethod
     def needed_s() -> float:
@@ -127,7 +129,8 @@ class Monitor:
                 now = looked
             if self._meanwhile is not None and self._is_idle(now):
                 self._do_meanwhile()
-                now = time.perf_counter()
+                away_s, now = time.perf_counter() - now, time.perf_counter()
+                self._away_s += away_s
             self._before = now
         # The last wait was cut short: how late it was by then counts as well.
         self._late_s += self._without_lock_s(self._end - self._before - _TICK_S)

@@ -30,6 +30,8 @@ TAIL_S = 0.05
 what expensive items at the front, or a wrong estimate, can cost."""
 TAIL_SLOTS = 50
 """Largest chunk in units of an engine's least period per chunk."""
+FEW_SAMPLES = 3
+"""Times of items below which their spread is unknown."""
 CHUNK_BYTES = 4_000_000
 """Largest payload of a chunk: pipes halve their speed for messages far above a megabyte."""
 MOST_WAITING_WORKERS, MOST_WAITING_THREADS = 64, 128
@@ -312,7 +314,8 @@ def _schedules(
     by_bytes = max(1, int(CHUNK_BYTES / payload)) if payload > 0 else items
     largest = min(by_bytes, math.ceil(max(TAIL_S, TAIL_SLOTS * costs.slot_s.value) / item_s))
     schedules: dict[Schedule, None] = {}
-    for divisor in (16, 4, 1):
+    # Whose spread nobody knows may be uneven: only the finest last chunks are safe then.
+    for divisor in (16, 4, 1) if len(profile.durations) >= FEW_SAMPLES else (16,):
         share = math.ceil(items / (divisor * workers))
         smallest = max(1, min(floor, share, by_bytes))
         if wish.fixed_chunks:

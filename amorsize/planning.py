@@ -30,8 +30,9 @@ from amorsize.plugins import registry, state_of
 from amorsize.policy import DEFAULT, Policy
 from amorsize.probes import Limits, limits
 from amorsize.profile import Profile
-from amorsize.sampler import Sample, measure_packing
+from amorsize.sampler import Sample
 from amorsize.source import Source, Span
+from amorsize.travel_times import measure_packing
 from amorsize.voices import Heard
 from amorsize.worker import worker_name
 

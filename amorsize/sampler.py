@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.errors import ItemError
 from amorsize.guard import rest
-from amorsize.judge import AFTER_ALL, is_placeholder, item_error, placeholder
+from amorsize.judge import AFTER_ALL, item_error, placeholder
 from amorsize.loop import LoopResult, annotate, run_forgiving, run_loop
 from amorsize.monitor import Monitor, running_threads
-from amorsize.packing import Packed, pack
 from amorsize.policy import DEFAULT, Policy
-from amorsize.profile import Packing, Profile
+from amorsize.profile import Profile
 from amorsize.source import IndexedSource, Source, Span, StreamSource
 from amorsize.trend import trend_of
 from amorsize.worker import peak_rss_bytes, rss_bytes
@@ -35,9 +34,14 @@ BUDGET_SHARE = 0.02
 that it takes side by side."""
 _SIDE_BY_SIDE = 64
 """Items that may wait side by side."""
+WAITING, WAITING_SHARE = 0.5, 0.1
+"""Of work that is on a processor for less than the first share of the time, two items are enough
+of a sample if they take more than the second share of the time that it takes side by side."""
 MOST_S = 0.25
 """Most seconds of a sample of several items: workers could have run them side by side, and what
 remains unclear then the run will see."""
+USUAL = 1.5
+"""A first call that takes no more than this many times as long as the next ones is one of them."""
 STEADY = 0.05
 """Relative standard error of the mean at which sampling ends early, from three blocks on; until
 then the budget is used, because a heavy tail hides from the first few items."""
@@ -49,7 +53,6 @@ _EMPTY_BLOCKS = 4
 """Blocks without items that tell what timing a block takes."""
 MOST_READ_AHEAD = 1000
 """Most items that are read from data of unknown length before a result can be had."""
-_PACK_BUDGET_S = 0.002
 
 
 class Sample(NamedTuple):
@@ -170,8 +173,14 @@ class _Recorder:
 
     @property
     def steady(self) -> list[_Block]:
-        """The blocks that tell about a usual item: all but the first call."""
-        return self.blocks[1:] or self.blocks
+        """The blocks that tell about a usual item: all but the first call, which is a usual one if
+        it took no longer than the one or two others do.
+        """
+        others = self.blocks[1:]
+        if len(others) > 2 or not others:
+            return others or self.blocks
+        usual_s = _mean([block.per_item_s for block in others])
+        return self.blocks if self.blocks[0].per_item_s <= USUAL * usual_s else others
 
     @property
     def elapsed_s(self) -> float:
@@ -258,14 +267,20 @@ def _is_enough(recorder: _Recorder, length: int | None) -> bool:
     if length is not None and done >= length:
         return True
     serial_s = recorder.mean_s * (length - done) if length is not None else 0.0
+    times = [block.per_item_s for block in blocks]
+    error = _error_of_mean(times)
     busy = math.fsum(min(block.process_cpu_s, block.wall_s) for block in recorder.blocks)
-    least_s = serial_s * max(1 / _SIDE_BY_SIDE, busy / max(recorder.elapsed_s, 1e-9))
-    if spent >= max(BUDGET_S, min(MOST_S, BUDGET_SHARE * least_s)):
+    busy_share = busy / max(recorder.elapsed_s, 1e-9)
+    least_s = serial_s * max(1 / _SIDE_BY_SIDE, busy_share)
+    # An uncertain mean may be too small: so is what it says of the time that a sample may take.
+    budget_s = max(BUDGET_S, min(MOST_S, BUDGET_SHARE * least_s * (1 + min(1.0, 2 * error))))
+    if length is not None and busy_share < WAITING and len(recorder.blocks) > 1:
+        # Side by side it would be over in no time: two items say how it waits.
+        budget_s = min(budget_s, WAITING_SHARE * least_s)
+    if spent >= budget_s:
         return True
     if len(recorder.blocks) <= 3:
         return False
-    times = [block.per_item_s for block in blocks]
-    error = _deviation(times) / math.sqrt(len(times)) / (_mean(times) or 1.0)
     if (length or 0) and (1 + 2 * error) * serial_s < WORTHLESS_S:
         return True
     # A GIL share needs some milliseconds of watching: go on that long where it matters.
@@ -422,54 +437,15 @@ def _gil_share(monitor: Monitor, cpu_share: float) -> float:
     return held if held > 0.5 else min(held, cpu_share)
 
 
-def measure_packing(sample: Sample, *, inputs: bool) -> tuple[Packing, Packing]:
-    """What sending an item and a result takes, measured on sampled ones. Pickling an item has
-    effects of its own for some classes: it happens here only if ``inputs`` asks for it.
-    """
-    values = [value for _, block in sample.results[-3:] for value in block[:200]]
-    if sample.errors:
-        values = [value for value in values if not is_placeholder(value)]
-    outputs = _packing(values)
-    return _packing(sample.recent_items[:200]) if inputs else Packing(), outputs
-
-
-def _packing(values: list[Any]) -> Packing:
-    """Time pickle round trips of as many values as the budget allows: what a round trip costs
-    whatever it holds is the chunk's, not the item's.
-    """
-    if not values:
-        return Packing(measured=True)
-    try:
-        found = _timed(values[-1:])
-        count = int(_PACK_BUDGET_S / max(found.dump_s + found.load_s, 1e-9))
-        if len(values) > 1 and count > 1:
-            found = _timed(values[-count:])
-    except Exception as error:  # whatever a user's __reduce__ raises
-        return Packing(error=f"{type(error).__name__}: {error}", measured=True)
-    return found
-
-
-def _timed(values: list[Any]) -> Packing:
-    begin = time.perf_counter()
-    packed = pack(values)
-    packed_at = time.perf_counter()
-    # What arrives has been copied into buffers of its own: so must the trial be.
-    Packed(packed.data, tuple(memoryview(b).toreadonly() for b in packed.buffers)).unpack()
-    end = time.perf_counter()
-    count = len(values)
-    dump_s, load_s = packed_at - begin, end - packed_at
-    buffers = sum(memoryview(buffer).nbytes for buffer in packed.buffers)
-    return Packing(
-        packed.nbytes / count,
-        dump_s / count,
-        load_s / count,
-        buffer_bytes=buffers / count,
-        measured=True,
-    )
-
-
 def _mean(values: list[float]) -> float:
     return math.fsum(values) / len(values)
+
+
+def _error_of_mean(values: list[float]) -> float:
+    """Standard error of the mean, relative to it; 0 for a single value."""
+    if len(values) < 2:
+        return 0.0
+    return _deviation(values) / math.sqrt(len(values)) / (_mean(values) or 1.0)
 
 
 def _deviation(values: list[float]) -> float:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from amorsize.monitor import running_threads
-from amorsize.sampler import measure_packing, sample
+from amorsize.sampler import sample
 from amorsize.source import source_of
+from amorsize.travel_times import measure_packing
 
 
 def spin(seconds: float) -> None:
