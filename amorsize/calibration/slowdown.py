@@ -44,9 +44,11 @@ def factor(here: Sequence[Spun], there: Sequence[Sequence[Spun]], host: str) -> 
     fast, but for memory and caches that workers share, which is no matter of the engine. Workers
     on other hosts may compute more slowly, too.
     """
-    # Of a round as a whole: of two that share a lock the first may not have to wait.
-    waits = summary([sum(s.wall_s for s in spun) / sum(s.cpu_s for s in spun) for spun in there])
-    times = waits.value * sum(s.cpu_s for s in here) / sum(s.wall_s for s in here)
+    # Of a round as a whole: of two that share a lock the first may not have to wait. The least of
+    # the rounds: what other programs add is not the engine's.
+    rounds = [sum(s.wall_s for s in spun) / sum(s.cpu_s for s in spun) for spun in there]
+    waits = summary(rounds)
+    times = min(rounds) * sum(s.cpu_s for s in here) / sum(s.wall_s for s in here)
     all_there = [s for spun in there for s in spun]
     if any(s.host != host for s in all_there):
         cpu_s = statistics.median(s.cpu_s for s in here)

@@ -125,7 +125,7 @@ def attaching(
             pass
         return max(0.0, probe.startup_s - trip_s) + probe.shutdown_s
 
-    return summary(repeated(once, budget, least=3 if trip_s < QUICK_S else 2, most=5))
+    return summary(repeated(once, budget, least=3, most=5))
 
 
 def shipping(
