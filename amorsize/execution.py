@@ -9,6 +9,7 @@ import heapq
 import math
 import operator
 import os
+import sys
 import time
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING
@@ -151,7 +152,9 @@ class Execution:
     def learn(self) -> None:
         """Let later plans of this process know what starting the backend really took."""
         report = self.report
-        if self._backend is None or report.first_answer_s is None or os.getpid() != self._home:
+        if self._backend is None or report.first_answer_s is None:
+            return
+        if os.getpid() != self._home or sys.is_finalizing():
             return
         from amorsize import pricing
 

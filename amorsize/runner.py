@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import time
@@ -38,6 +39,17 @@ REVISE = 1.25
 GIVE_UP_AFTER_S, GIVE_UP_RATIO = 0.05, 1.1
 """After this many seconds, workers whose items took together less than the elapsed time over
 this ratio have gained nothing: the caller goes on alone."""
+
+_open: set[Run] = set()
+"""Runs whose sessions are open."""
+
+
+def _end_all() -> None:
+    """At the interpreter's exit, for streams that nobody has closed: what an engine needs for its
+    end is gone when they are finalized.
+    """
+    for run in list(_open):
+        run.close(cancel=True)
 
 
 class Run:
@@ -86,6 +98,7 @@ class Run:
         self._began = self._open_s = self._computed_s = self._chunk_wall_s = 0.0
         self.window = Window()
         self._home = os.getpid()
+        self._session: Session | None = None
 
     @property
     def failure(self) -> FirstFailure:
@@ -106,14 +119,23 @@ class Run:
                 name, startup_s = self.backend.name, self._began - begin
                 self.report.watch.workers_started(name, session.workers, startup_s)
             finished = False
+            self._session = session
+            if not _open:  # the engine is loaded: its own acts at exit come after this one
+                atexit.unregister(_end_all)
+                atexit.register(_end_all)
+            _open.add(self)
             try:
                 yield from self._pump(session)
                 finished = self.failure.error is None and not self._cancel
             finally:
-                if os.getpid() == self._home:  # else the run goes on in the process that forked
-                    self._close(session, cancel=not finished)
+                self.close(cancel=not finished)
 
-    def _close(self, session: Session, *, cancel: bool) -> None:
+    def close(self, *, cancel: bool) -> None:
+        """End the session, once; not in a forked child, whose parent goes on with the run."""
+        session, self._session = self._session, None
+        _open.discard(self)
+        if session is None or os.getpid() != self._home:
+            return
         with shielded():
             begin = time.perf_counter()
             session.close(cancel=cancel)
