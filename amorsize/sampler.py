@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.errors import ItemError
@@ -62,7 +62,7 @@ class Sample(NamedTuple):
     """What was measured."""
     results: list[tuple[int, list[Any]]]
     """Blocks of results: index of the first item of the block, and its results. Sorted."""
-    recent_items: list[Any]
+    recent_items: Sequence[Any]
     """Input items of the last timed block, for measuring what sending them takes."""
     recent_start: int = 0
     """Position of the first of them in the data."""
@@ -100,7 +100,7 @@ class _Recorder:
     ) -> None:
         self.function, self.policy, self.elsewhere = function, policy, elsewhere
         self.blocks: list[_Block] = []
-        self.last_items: list[Any] = []
+        self.last_items: Sequence[Any] = []
         self.reading_s = 0.0
         """Seconds spent on reading a stream."""
         self.failure: tuple[int, BaseException] | None = None
@@ -121,7 +121,7 @@ class _Recorder:
             times.append(time.perf_counter() - wall)
         self.empty_s = min(times)
 
-    def run(self, start: int, items: list[Any]) -> bool:
+    def run(self, start: int, items: Sequence[Any]) -> bool:
         """Time one block; ``False`` if an item raised."""
         if self.elsewhere is not None:
             return self._run_elsewhere(self.elsewhere, start, items)
@@ -141,7 +141,7 @@ class _Recorder:
         self.last_items = items
         return True
 
-    def _loop(self, start: int, items: list[Any]) -> LoopResult:
+    def _loop(self, start: int, items: Sequence[Any]) -> LoopResult:
         if not self.policy.forgives:
             return run_loop(self.function, items, start)
         values, failures = run_forgiving(self.function, items)
@@ -157,9 +157,9 @@ class _Recorder:
             self.errors.append(told)
             values[position] = placeholder(self.policy, told)
 
-    def _run_elsewhere(self, worker: Elsewhere, start: int, items: list[Any]) -> bool:
+    def _run_elsewhere(self, worker: Elsewhere, start: int, items: Sequence[Any]) -> bool:
         wall, cpu = worker.wall_s, worker.cpu_s
-        values, failures = worker.run(start, items)
+        values, failures = worker.run(start, list(items))
         if failures and not self.policy.forgives:
             position, error, item = failures[0]
             annotate(error, start + position, item)
@@ -295,7 +295,7 @@ class _Spread:
         self._source = source
         self._taken: list[Span] = sorted(done)
 
-    def blocks(self, recorder: _Recorder) -> Iterator[tuple[int, list[Any]]]:
+    def blocks(self, recorder: _Recorder) -> Iterator[tuple[int, Sequence[Any]]]:
         length = self._source.length
         for position in _positions(length):
             start = self._free_from(position)
@@ -304,7 +304,7 @@ class _Spread:
             next_taken = min((s for s, _ in self._taken if s > start), default=length)
             stop = min(start + _block_size(recorder, length), next_taken)
             self._taken = sorted([*self._taken, (start, stop)])
-            yield start, list(self._source.items(start, stop))
+            yield start, _again_and_again(self._source.items(start, stop))
 
     def _free_from(self, position: int) -> int | None:
         """The first free index from a position on, or from the front if there is none."""
@@ -317,13 +317,18 @@ class _Spread:
         return None
 
 
+def _again_and_again(items: Iterable[Any]) -> Sequence[Any]:
+    """Items that can be gone through again without being read again."""
+    return items if isinstance(items, (list, tuple, range)) else list(items)
+
+
 class _Front:
     """Blocks from the front of a stream."""
 
     def __init__(self, source: StreamSource) -> None:
         self._source = source
 
-    def blocks(self, recorder: _Recorder) -> Iterator[tuple[int, list[Any]]]:
+    def blocks(self, recorder: _Recorder) -> Iterator[tuple[int, Sequence[Any]]]:
         source = self._source
         source.patience_s = BUDGET_S
         try:

@@ -23,7 +23,7 @@ def measure_packing(sample: Sample, *, inputs: bool) -> tuple[Packing, Packing]:
     if sample.errors:
         values = [value for value in values if not is_placeholder(value)]
     outputs = _packing(values)
-    return _packing(sample.recent_items[:200]) if inputs else Packing(), outputs
+    return _packing(list(sample.recent_items[:200])) if inputs else Packing(), outputs
 
 
 def _packing(values: list[Any]) -> Packing:
