@@ -120,6 +120,7 @@ class Registry:
     def remove(self, name: str) -> None:
         """Unregister a plugin and its backends."""
         self.manager.unregister(name=name)
+        self._own.pop(name, None)
         for backend in [b for b, origin in self.origins.items() if origin == name]:
             del self.backends[backend], self.origins[backend]
 
