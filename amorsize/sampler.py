@@ -41,7 +41,8 @@ MOST_S = 0.25
 """Most seconds of a sample of several items: workers could have run them side by side, and what
 remains unclear then the run will see."""
 USUAL = 1.5
-"""A first call that takes no more than this many times as long as the next ones is one of them."""
+"""A first call that takes no more than this many times as long as the next ones, and no less than
+that, is one of them."""
 STEADY = 0.05
 """Relative standard error of the mean at which sampling ends early, from three blocks on; until
 then the budget is used, because a heavy tail hides from the first few items."""
@@ -173,14 +174,15 @@ class _Recorder:
 
     @property
     def steady(self) -> list[_Block]:
-        """The blocks that tell about a usual item: all but the first call, which is a usual one if
-        it took no longer than the one or two others do.
+        """The blocks that tell about a usual item: all but the first call, unless it took about
+        as long as the one or two others that there are.
         """
         others = self.blocks[1:]
         if len(others) > 2 or not others:
             return others or self.blocks
         usual_s = _mean([block.per_item_s for block in others])
-        return self.blocks if self.blocks[0].per_item_s <= USUAL * usual_s else others
+        is_usual = usual_s / USUAL <= self.blocks[0].per_item_s <= USUAL * usual_s
+        return self.blocks if is_usual else others
 
     @property
     def elapsed_s(self) -> float:

@@ -154,3 +154,12 @@ def test_threads_that_ran_before_are_not_the_functions() -> None:
     profile = sample(lambda x: hashlib.sha256(block).digest(), source_of(range(100))).profile
     thread.join()
     assert profile.inner_cores < 1.5
+
+
+def test_a_first_item_of_no_cost_does_not_halve_the_mean_of_few_others() -> None:
+    def work(cost: int) -> int:
+        return sum(range(cost))
+
+    costs = [1, *[400_000] * 400]
+    profile = sample(work, source_of(costs)).profile
+    assert profile.item_s > 0.7 * profile.longest_s
