@@ -10,14 +10,16 @@ from amorsize.errors import InvalidArgument, NotCallable
 from amorsize.guard import guarded, in_time
 from amorsize.planning import Planning, check_enforceable, prepare
 from amorsize.plans import Plan
-from amorsize.policy import policy_of
-from amorsize.sampler import sample
-from amorsize.source import source_of
+from amorsize.policy import Policy, policy_of
+from amorsize.sampler import Sample, sample, unsampled
+from amorsize.source import Source, source_of
 from amorsize.wishes import of_run
 
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from amorsize.backend import Backend
+    from amorsize.resume import JournalPath, Resumption
     from amorsize.wishes import RunWishes, Wishes
 
 
@@ -87,7 +89,8 @@ def map(
     error is that of the first one, as in the loop.
     """
     watching = of_run(wishes)
-    return _plan(fn, data, backend, workers, chunk_size, options, wishes).run(**watching)
+    made = _plan(fn, data, backend, workers, chunk_size, options, wishes, at_once=True)
+    return made.run(**watching)
 
 
 def imap(
@@ -105,7 +108,7 @@ def imap(
     be endless. Arguments as for :func:`plan` and :meth:`Plan.stream`.
     """
     watching = of_run(wishes)
-    made = _plan(fn, data, backend, workers, chunk_size, options, wishes)
+    made = _plan(fn, data, backend, workers, chunk_size, options, wishes, at_once=True)
     return made.stream(ordered=ordered, **watching)
 
 
@@ -153,6 +156,8 @@ def _plan(
     chunk_size: int | None,
     options: Mapping[str, Any] | None,
     wishes: Wishes,
+    *,
+    at_once: bool = False,
 ) -> Plan:
     if not callable(fn):
         raise NotCallable(fn)
@@ -174,26 +179,50 @@ def _plan(
 
         backend = registry().resolve(backend).bind(options or {})
         check_enforceable(policy, backend, fn)
-    call, resumption = guarded(fn, policy), None
-    worker = None
-    if policy.timeout is not None:
-        from amorsize.elsewhere import elsewhere
-
-        worker = partial(elsewhere, call, policy, None if automatic else backend)
-    ahead = prepare if automatic else None
-    sampled = partial(sample, call, source, policy, elsewhere=worker, meanwhile=ahead)
-    if journal is not None:
-        from amorsize.resume import Resumption
-
-        resumption = Resumption(journal, fn, source)
-        sampled = partial(resumption.sampled, source, sampled)
-    limit_s = policy.deadline if worker is None else None
-    taken = in_time(limit_s or 0.0, limit_s, sampled)
+    resumption = None
+    sampled = not at_once or automatic or journal is not None or not _is_up(backend)
+    if sampled:
+        named = None if automatic else backend
+        taken, resumption = _sample(fn, source, policy, journal, named)
+    else:
+        taken = unsampled(source)
     planning = Planning(fn, source, taken, workers, chunk_size, options or {}, policy)
     planning.automatically = automatic
     planning.resumption, planning.voices = resumption, voices
+    if not sampled:
+        return Plan(planning, *planning.blindly(backend))
     decision, chosen = planning.automatic() if automatic else planning.on(backend)
     return Plan(planning, decision, chosen)
+
+
+def _is_up(backend: Backend) -> bool:
+    """Whether workers that are not this host's wait for work: they would idle during a sample."""
+    return backend.traits.remote and backend.availability().running
+
+
+def _sample(
+    fn: Callable[[Any], Any],
+    source: Source,
+    policy: Policy,
+    journal: JournalPath | None,
+    named: Backend | None,
+) -> tuple[Sample, Resumption | None]:
+    """A sample, kept in the journal if there is one."""
+    call, worker = guarded(fn, policy), None
+    resumption: Resumption | None = None
+    if policy.timeout is not None:
+        from amorsize.elsewhere import elsewhere
+
+        worker = partial(elsewhere, call, policy, named)
+    ahead = prepare if named is None else None
+    take = partial(sample, call, source, policy, elsewhere=worker, meanwhile=ahead)
+    if journal is not None:
+        from amorsize import resume
+
+        resumption = resume.Resumption(journal, fn, source)
+        take = partial(resumption.sampled, source, take)
+    limit_s = policy.deadline if worker is None else None
+    return in_time(limit_s or 0.0, limit_s, take), resumption
 
 
 def _check_count(name: str, value: Any) -> None:

@@ -54,7 +54,9 @@ class Execution:
         self._was_running = backend is not None and backend.availability().running
         chosen = decision.chosen
         self.report = RunReport(chosen.backend, chosen.workers, prediction=chosen.prediction)
-        if planning.profile.remaining is not None:
+        if planning.unsampled:
+            self.report.prediction = None
+        elif planning.profile.remaining is not None:
             self.report.predicted = chosen.prediction.seconds
         self.judge = Judge(self.report, planning.policy)
         self._ends_at, self._broken = math.inf, set[str]()
@@ -125,14 +127,15 @@ class Execution:
                 )
 
     def _stretches(self, feed: Feed, *, lazily: bool) -> Generator[Piece, None, None]:
-        timeout = self._planning.policy.timeout
-        if self._unknown_length() and not self._is_inline() and timeout is None:
+        planning = self._planning
+        may_work_here = planning.policy.timeout is None and not planning.unsampled
+        if self._unknown_length() and not self._is_inline() and may_work_here:
             yield from self._before_workers(feed, lazily=lazily)
         while feed.remaining != 0:
             if self._is_inline():
                 yield from self._serial(feed, lazily=lazily)
             else:
-                yield from self._parallel(feed)
+                yield from self._parallel(feed, lazily=lazily)
 
     def _take_over_sample(self, feed: Feed) -> None:
         """Failures of the sample are failures of the run."""
@@ -219,7 +222,7 @@ class Execution:
             watch=limit_s is None and self._may_move(),
         )
 
-    def _parallel(self, feed: Feed) -> Generator[Piece, None, None]:
+    def _parallel(self, feed: Feed, *, lazily: bool) -> Generator[Piece, None, None]:
         assert self._backend is not None
         planning, chosen = self._planning, self._decision.chosen
         visible = self._sees_source(self._backend)
@@ -247,6 +250,10 @@ class Execution:
             run.window.observe(values, 0)
         run.may_give_up = self._may_work_here() and not self._backend.traits.remote
         run.latency_s = offer.costs.latency_s.value if offer else 0.0
+        if planning.unsampled:
+            from amorsize.pilot import Pilot
+
+            run.pilot = Pilot(planning, chosen.workers, spread=not lazily)
         yield from run.pieces()
         if run.broken is not None:
             self._do_without(run.broken, feed)

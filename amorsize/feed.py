@@ -77,6 +77,24 @@ class Feed:
         items = self._source.spans(spans) if self._carry else None
         return self._chunk(tuple(spans), items)
 
+    def single(self, index: int) -> Chunk | None:
+        """One item from all over indexed data: the one at ``index``, or the next that no chunk has
+        held yet.
+        """
+        if self._again or not isinstance(self._source, IndexedSource):
+            return self.next()
+        place = next((n for n, (_, stop) in enumerate(self._gaps) if index < stop), 0)
+        if not self._gaps:
+            return None
+        start, stop = self._gaps[place]
+        at = index if start <= index < stop else start
+        del self._gaps[place]
+        for gap in ((at + 1, stop), (start, at)):
+            if gap[0] < gap[1]:
+                self._gaps.insert(place, gap)
+        span = ((at, at + 1),)
+        return self._chunk(span, self._source.spans(span) if self._carry else None)
+
     @property
     def remaining(self) -> int | None:
         """Items that no chunk has held yet, ``None`` if unknown."""

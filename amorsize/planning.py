@@ -31,6 +31,7 @@ from amorsize.policy import DEFAULT, Policy
 from amorsize.probes import Limits, limits
 from amorsize.profile import Profile
 from amorsize.sampler import Sample
+from amorsize.schedule import fixed
 from amorsize.source import Source, Span
 from amorsize.travel_times import measure_packing
 from amorsize.voices import Heard
@@ -93,6 +94,8 @@ class Planning:
         """The function as it is called: the user's own, unless the policy guards each call."""
         self.voices = True
         """Whether what items say in other processes is heard in this one."""
+        self.unsampled = False
+        """Whether nothing has been sampled: the run's first items tell what others take."""
 
     @property
     def profile(self) -> Profile:
@@ -131,6 +134,30 @@ class Planning:
                 refused.append(Refusal(backend.name, state.reason))
         decision = self._decide(usable, refused, forced=False)
         return decision, known.backends[decision.chosen.backend]
+
+    def blindly(self, backend: Backend) -> tuple[Decision, Backend]:
+        """Start on an engine that is up, without a sample: single items, until these tell what
+        others take. Errors as :meth:`on`.
+        """
+        self.unsampled = True
+        decision, backend = self.on(backend)
+        chosen = decision.chosen
+        single = fixed(self.chunk_size or 1, chosen.workers)
+        return decision._replace(chosen=chosen._replace(schedule=single)), backend
+
+    def informed(self, sample: Sample, workers: int) -> Decision:
+        """The decision for the backend of :meth:`on` with what a run has seen of its first items;
+        nothing is measured while it is under way.
+        """
+        from copy import copy
+
+        again = copy(self)
+        again.sample = sample
+        again._packed = (False, False)
+        traits = self.offers[0].traits
+        again._measure_packing(inputs=not traits.inherits_memory)
+        wish = Wish(workers, self.chunk_size)
+        return decide(again.profile, self.offers, wish)
 
     def backend_of(self, candidate: Candidate) -> Backend:
         """The backend of a candidate of an automatic plan."""

@@ -33,6 +33,8 @@ from amorsize.worker import Outcome, rebuilt
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from amorsize.pilot import Pilot
+
 
 REVISE = 1.25
 """Change of the estimated item time, up or down, from which what remains is re-chunked."""
@@ -75,6 +77,8 @@ class Run:
     """Whether to stop when the workers prove slower than the plain loop."""
     gave_up: bool = False
     """Whether the run ended for that reason, with items left."""
+    pilot: Pilot | None = None
+    """Hands out the first chunks of a run without a sample."""
     broken: BackendUnavailable | None = None
     """Why the engine cannot go on, if that is so; unfinished items are back in the feed."""
 
@@ -186,11 +190,14 @@ class Run:
         """
         begin = time.perf_counter()
         interrupted = False
+        if self.pilot is not None and self.pilot.tells:
+            self.pilot.plan(self.feed, self.report)
+            self._fit()
         while not (self.gave_up or self.broken) and (
             not self._flying or len(self._flying) + self.held() < self._window(session)
         ):
             try:
-                chunk = self.feed.next()
+                chunk = self._next()
             except BaseException as error:  # the data's own: after all items before it
                 self.failure.offer(AFTER_ALL, error)
                 break
@@ -212,12 +219,19 @@ class Run:
         self.report.driver_s += time.perf_counter() - begin
         return interrupted
 
+    def _next(self) -> Chunk | None:
+        if self.pilot is None or self.pilot.over:
+            return self.feed.next()
+        return self.pilot.next(self.feed)
+
     def _window(self, session: Session) -> int:
         """Chunks in flight."""
         workers = max(1, session.workers)
         most = self._recovery.most_workers
         if most is not None:  # memory is short: nothing waits at a worker
             return min(workers, most)
+        if self.pilot is not None and not self.pilot.over:
+            return self.pilot.window(workers)
         largest = self.feed.schedule.largest
         return self.window.chunks(workers, self.latency_s, self._chunk_s(), largest)
 
@@ -268,6 +282,8 @@ class Run:
         wall_s = outcome.times.wall_s
         self._chunk_wall_s, self._computed_s = wall_s, self._computed_s + wall_s
         seen = wall_s / len(outcome.values)
+        if self.pilot is not None:
+            self.pilot.observe(chunk, outcome)
         if self.feed.item_s > 0:
             # The mean of about the last chunk of each worker: single ones are uneven by chance.
             believed = self._item_s or self.feed.item_s

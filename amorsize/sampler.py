@@ -238,6 +238,15 @@ def sample(
     return Sample(profile, results, recorder.last_items, start, recorder.failure, errors, again)
 
 
+def unsampled(source: Source) -> Sample:
+    """A sample of nothing."""
+    return Sample(_unknown(source.length), [], [])
+
+
+def _unknown(items: int | None) -> Profile:
+    return Profile(items, 0, 0.0, 0.0, 0.0, 0.0, 0.0, (), 0.0, 0.0, 1.0, False, 0.0, 1.0, 0)
+
+
 def _run_blocks(
     recorder: _Recorder,
     source: Source,
@@ -299,7 +308,7 @@ class _Spread:
 
     def blocks(self, recorder: _Recorder) -> Iterator[tuple[int, Sequence[Any]]]:
         length = self._source.length
-        for position in _positions(length):
+        for position in positions(length):
             start = self._free_from(position)
             if start is None:
                 return
@@ -351,7 +360,7 @@ class _Front:
             source.patience_s = math.inf
 
 
-def _positions(length: int) -> Iterator[int]:
+def positions(length: int) -> Iterator[int]:
     """The first item, then positions that fill the data more and more evenly, without end: the
     fractional parts of multiples of the golden ratio, starting from the middle.
     """
@@ -381,7 +390,7 @@ def _profile(recorder: _Recorder, source: Source, monitor: Monitor, rss_growth: 
     if isinstance(source, StreamSource) and source.exhausted:
         items = source.taken
     if not blocks:
-        return Profile(items, 0, 0.0, 0.0, 0.0, 0.0, 0.0, (), 0.0, 0.0, 1.0, False, 0.0, 1.0, 0)
+        return _unknown(items)
     times = [block.per_item_s for block in blocks]
     count = sum(len(block.values) for block in blocks)
     mean, wall = _mean(times), sum(block.wall_s for block in blocks)
