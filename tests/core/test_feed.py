@@ -78,3 +78,19 @@ def test_streams_are_fed_in_order_with_their_items() -> None:
         (((10, 20),), list(range(20, 40, 2))),
         (((20, 25),), list(range(40, 50, 2))),
     ]
+
+
+@given(spans, st.lists(st.integers(0, 99), max_size=30))
+def test_single_items_from_anywhere_are_fed_once(
+    done: list[tuple[int, int]], places: list[int]
+) -> None:
+    blocks = [(start, min(100, start + count)) for start, count in done]
+    expected = set(range(100)) - {i for start, stop in blocks for i in range(start, stop)}
+    feed = Feed(source_of(list(range(100))), blocks, fixed(7, 2), item_s=1.0)
+    found: list[int] = []
+    for place in places:
+        if (chunk := feed.single(place)) is not None:
+            assert chunk.count == 1
+            assert chunk.items == list(chunk.indices())
+            found += chunk.indices()
+    assert sorted([*found, *indices(feed)]) == sorted(expected)

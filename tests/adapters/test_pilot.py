@@ -1,0 +1,72 @@
+"""Maps on a cluster that is up: nothing is sampled in the caller, the first items run alone."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+import amorsize
+from amorsize.events import ChunkFinished, Event
+
+pytest.importorskip("distributed", reason="Dask is not installed")
+
+
+def where(item: int) -> tuple[int, int]:
+    return item, os.getpid()
+
+
+class Chunks:
+    """Items of each chunk that has ended."""
+
+    def __init__(self) -> None:
+        self.counts: list[int] = []
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, ChunkFinished):
+            self.counts.append(event.items)
+
+
+def test_no_item_runs_in_the_caller(client: Any) -> None:
+    results = amorsize.dask_map(where, range(200), client)
+    assert [item for item, _ in results] == list(range(200))
+    assert os.getpid() not in {pid for _, pid in results}
+
+
+def test_data_of_unknown_length_goes_to_the_workers_too(client: Any) -> None:
+    results = amorsize.dask_map(where, iter(range(200)), client)
+    assert [item for item, _ in results] == list(range(200))
+    assert os.getpid() not in {pid for _, pid in results}
+
+
+def test_the_first_chunks_are_single_items_and_the_others_are_not(client: Any) -> None:
+    chunks = Chunks()
+    results = amorsize.map(abs, range(5_000), backend=client, observers=[chunks])
+    assert results == list(range(5_000))
+    assert chunks.counts[0] == 1
+    assert len(chunks.counts) < 500
+
+
+def test_the_first_error_in_the_data_wins_although_others_ran_before(client: Any) -> None:
+    def refuse(item: int) -> int:
+        if item in (7, 150, 299):
+            raise ValueError(item)
+        return item
+
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 - which one it is follows
+        amorsize.dask_map(refuse, range(300), client)
+    assert raised.value.args == (7,)
+    kept = amorsize.dask_map(refuse, range(300), client, on_error="skip")
+    assert kept == [item for item in range(300) if item not in (7, 150, 299)]
+
+
+def test_a_stream_starts_at_the_front(client: Any) -> None:
+    stream = amorsize.imap(where, range(300), backend=client)
+    assert [next(stream)[0] for _ in range(5)] == list(range(5))
+    stream.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("items", [0, 1, 3])
+def test_few_items(client: Any, items: int) -> None:
+    assert amorsize.dask_map(abs, list(range(items)), client) == list(range(items))
