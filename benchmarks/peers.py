@@ -92,10 +92,26 @@ def _amorsize(fn: Call, data: Data, **settings: Any) -> tuple[list[Any], Facts]:
     return results, plan_facts(plan)
 
 
+def _cluster_map(fn: Call, data: Data, **settings: Any) -> tuple[list[Any], Facts]:
+    """``dask_map`` and ``ray_map``, which sample nothing in the caller: no plan tells of them, but
+    the report of the run does.
+    """
+    import amorsize
+    from amorsize.events import RunFinished
+
+    reports = []
+
+    def keep(event: Any) -> None:
+        if isinstance(event, RunFinished):
+            reports.append(event.report)
+
+    results = amorsize.map(fn, data, observers=[keep], **settings)
+    return results, report_facts(reports[0])
+
+
 def plan_facts(plan: Any) -> Facts:
     """What the benchmark keeps of a plan that ran."""
-    report = plan.report
-    return {
+    return report_facts(plan.report) | {
         "backend": plan.backend,
         "workers": plan.workers,
         "largest_chunk": plan.fixed_chunk_size,
@@ -103,6 +119,12 @@ def plan_facts(plan: Any) -> Facts:
         "sampled": plan.sampled,
         "sample_s": plan.profile.sample_s,
         "planned_s": plan.predicted,
+    }
+
+
+def report_facts(report: Any) -> Facts:
+    """What the benchmark keeps of a run."""
+    return {
         "predicted_s": report.predicted,
         "actual_s": report.actual,
         "ran_on": report.backend,
@@ -153,10 +175,10 @@ CONTESTANTS = {
         ),
         Contestant("joblib", _joblib, ("joblib",)),
         Contestant("mpire", _mpire, ("mpire",)),
-        Contestant("dask_map", _amorsize, ("amorsize", "distributed"), cluster="dask"),
+        Contestant("dask_map", _cluster_map, ("amorsize", "distributed"), cluster="dask"),
         Contestant("Client.map", _client_map, ("distributed",), cluster="dask"),
         Contestant("dask.bag", _dask_bag, ("distributed", "dask.bag"), cluster="dask"),
-        Contestant("ray_map", _amorsize, ("amorsize", "ray"), cluster="ray"),
+        Contestant("ray_map", _cluster_map, ("amorsize", "ray"), cluster="ray"),
         Contestant("ray task per item", _ray_tasks, ("ray",), cluster="ray"),
         Contestant("ray Pool.map", _ray_pool, ("ray.util.multiprocessing",), cluster="ray"),
     )
