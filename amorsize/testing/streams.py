@@ -14,7 +14,7 @@ from typing import Any, cast
 from amorsize.backend import Backend
 from amorsize.testing.driving import Settings, chunks_of, needs, same_results
 from amorsize.testing.lifetimes import nothing_stays
-from amorsize.testing.tasks import Recorded, interrupt, square
+from amorsize.testing.tasks import Recorded, RecordedWaiting, interrupt, square
 
 MANY = 4000
 QUEUED = 200
@@ -55,7 +55,7 @@ class Streams(Settings):
     def test_cancel_drops_what_is_queued(self, backend: Backend, tmp_path: Path) -> None:
         """close(cancel=True) does not run what is queued"""
         needs(not backend.traits.inline, "it queues nothing: submit runs the chunk")
-        function = Recorded(str(tmp_path / "calls"), 0.005)
+        function = RecordedWaiting(str(tmp_path / "calls"), 0.005)
         with self._open(backend, function, cancel=True) as driver:
             driver.settle(driver.submit(chunks_of(range(QUEUED), 1)), least=1)
         ran = len(function.calls)

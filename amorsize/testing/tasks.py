@@ -92,6 +92,19 @@ class Recorded:
         return sorted(int(line) for line in lines_of(self.path))
 
 
+@dataclass(frozen=True)
+class RecordedWaiting(Recorded):
+    """The same for items that wait: threads that compute may keep the caller from the interpreter
+    lock until all is done.
+    """
+
+    def __call__(self, item: int) -> int:
+        """Append, wait and return the item."""
+        append_line(self.path, item)
+        time.sleep(self.item_s)
+        return item
+
+
 class OddError(Exception):
     """Pickles by ``args``, which its constructor does not take back."""
 

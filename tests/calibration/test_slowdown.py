@@ -38,18 +38,6 @@ def test_nothing_runs_faster_in_a_worker(there: list[tuple[float, float]]) -> No
     assert factor(HERE, [spins], "here").value >= 1
 
 
-def test_workers_that_share_one_interpreter_lock_are_slow() -> None:
-    distributed = pytest.importorskip("distributed")
-    settings = {"processes": False, "dashboard_address": ":0", "silence_logs": 50}
-    with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=2, **settings) as threads,
-        distributed.Client(threads, set_as_default=False) as client,
-    ):
-        backend = registry().resolve(client)
-        factors = [calibrate(backend, workers=2).slowdown.value for _ in range(3)]
-    assert max(factors) > 1.2
-
-
 def test_what_the_author_declares_is_believed(client: Any) -> None:
     local = registry().get("multiprocessing").bind({"start_method": "forkserver"})
     assert calibrate(local, workers=2).slowdown.origin == "declared"

@@ -19,7 +19,8 @@ import psutil
 from tests.faults.engines import TOKEN, marked, shared_memory, told, unused
 
 DRIVER = """
-import sys, time, amorsize
+import signal, sys, time, amorsize
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in the background
 from amorsize_local.processes import ProcessBackend
 name, how, every = sys.argv[1:]
 backend = ProcessBackend(name) if name in ("fork", "forkserver", "spawn") else name

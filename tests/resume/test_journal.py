@@ -68,7 +68,8 @@ def test_a_failed_run_continues(
     before = function.calls
     assert before
     assert amorsize.map(function, make(400), **how) == squares(400)
-    assert len(function.calls) <= 400 + 4 * 7  # what was in flight when the item raised
+    # What was in flight when the item raised; in the loop a block of half a millisecond.
+    assert len(function.calls) <= 400 + (80 if backend == "serial" else 4 * 7)
     again = amorsize.plan(function, make(400), **how)
     calls = len(function.calls)
     assert again.sampled == 0
