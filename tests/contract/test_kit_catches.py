@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -317,6 +318,14 @@ class Impatient(BackendContract):
 @pytest.fixture(autouse=True)
 def _no_long_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("amorsize.testing.lifetimes.GRACE_S", 0.2)
+
+
+@pytest.fixture(autouse=True)
+def _own_sigterm() -> Iterator[None]:
+    """Forked workers inherit what this process does on SIGTERM, and Ray leaves a handler behind."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize("breakage", BROKEN)
