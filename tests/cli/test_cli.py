@@ -112,8 +112,9 @@ def test_backends_lists_all_five() -> None:
 def test_probe_and_calibrate_have_tables_and_json() -> None:
     assert json.loads(invoke("probe", "--json")[1])["workers"] >= 1
     assert "usable:" in invoke("probe")[1]
-    measured = json.loads(invoke("calibrate", "--backend", "threads", "--refresh", "--json")[1])
-    assert measured["threads"]["dispatch_s"]["origin"] == "measured"
+    again = ("calibrate", "--backend", "threads", "--refresh", "--json")
+    tries = (json.loads(invoke(*again)[1])["threads"]["dispatch_s"]["origin"] for _ in range(3))
+    assert "measured" in tries  # a busy machine may spoil one: it is not believed then
     assert "cached" in invoke("calibrate", "--backend", "threads")[1]
 
 
