@@ -13,8 +13,9 @@ from amorsize.cost_store import Stored
 from amorsize.costs import STEADY_S, BackendCosts, Figure
 
 CALIBRATION_SHARE, UNNOTICED_SHARE = 0.05, 0.005
-"""Largest part of the predicted serial time that may go into measuring one backend: where its
-costs may change the decision, and where they only make the prediction better."""
+"""Largest parts that may go into measuring one backend: of the predicted makespan where its costs
+may change the decision, of the plain loop where it was named; and of the plain loop where they only
+make the prediction better."""
 LARGE_MESSAGE_BYTES = 8_000_000
 """Items or results from this size on have the costs of large messages measured, too."""
 CONTRADICTED = 3.0
