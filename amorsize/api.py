@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from amorsize.backend import Backend
     from amorsize.resume import JournalPath, Resumption
+    from amorsize.streaming import Stream
     from amorsize.wishes import RunWishes, Wishes
 
 
@@ -103,9 +104,10 @@ def imap(
     chunk_size: int | None = None,
     options: Mapping[str, Any] | None = None,
     **wishes: Unpack[RunWishes],
-) -> Iterator[Any]:
+) -> Stream:
     """Iterate over ``fn(x) for x in data`` as results come, with bounded memory; ``data`` may
-    be endless. Arguments as for :func:`plan` and :meth:`Plan.stream`.
+    be endless. Arguments as for :func:`plan` and :meth:`Plan.stream`. Closing it cancels the rest,
+    from any thread; so does leaving its ``with`` block.
     """
     watching = of_run(wishes)
     made = _plan(fn, data, backend, workers, chunk_size, options, wishes, at_once=True)

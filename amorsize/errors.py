@@ -10,7 +10,22 @@ from collections.abc import Sequence
 
 
 class AmorsizeError(Exception):
-    """Base class of all errors of amorsize."""
+    """Base class of all errors of amorsize. They travel between processes: an item may run a map
+    of its own.
+    """
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _arrived, (type(self), self.args, self.__dict__)
+
+
+def _arrived(
+    kind: type[AmorsizeError], args: tuple[object, ...], state: dict[str, object]
+) -> AmorsizeError:
+    """An error as it was, without making its message again."""
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class InvalidArgument(AmorsizeError, ValueError):
@@ -123,9 +138,6 @@ class UnpicklableResult(SerializationError):
             "where nothing is sent."
         )
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.index, self.description, self.cause_text)
-
 
 class FunctionNotLoaded(SerializationError):
     """A worker could not rebuild the function it was sent."""
@@ -136,9 +148,6 @@ class FunctionNotLoaded(SerializationError):
             f"a worker could not load the function or an item: {cause}. "
             "The modules they come from must be importable on the workers."
         )
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.cause_text,)
 
 
 class ItemNotLoaded(FunctionNotLoaded):
@@ -194,9 +203,6 @@ class ItemTimeout(AmorsizeError, TimeoutError):
         self.seconds, self.how = seconds, how
         super().__init__(f"the item took longer than its timeout of {seconds:g} s{how}")
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.seconds, self.how)
-
 
 class DeadlineExceeded(AmorsizeError, TimeoutError):
     """The run took longer than ``deadline`` seconds; what was not finished was given up."""
@@ -204,9 +210,6 @@ class DeadlineExceeded(AmorsizeError, TimeoutError):
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         super().__init__(f"the run was not finished within its deadline of {seconds:g} s")
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.seconds,)
 
 
 class WorkersKeepDying(AmorsizeError, RuntimeError):
@@ -246,15 +249,12 @@ class WorkerLost(AmorsizeError, RuntimeError):
 
 class JournalRefused(AmorsizeError, ValueError):
     """A journal cannot be used: it belongs to another function, other data or another user, is
-    in use, or is no journal.
+    in use, is no journal, or cannot be written, in the middle of a run, too.
     """
 
     def __init__(self, path: object, reason: str, remedy: str) -> None:
         self.path, self.reason, self.remedy = str(path), reason, remedy
         super().__init__(f"journal {self.path!r}: {reason.rstrip('.')}. Remedy: {remedy}")
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.path, self.reason, self.remedy)
 
 
 class PluginRejected(AmorsizeError):

@@ -62,6 +62,14 @@ class Execution:
         self._ends_at, self._broken = math.inf, set[str]()
         self._held: Callable[[], int] = lambda: 0
         self._journal: Journal | None = None
+        self._feed: Feed | None = None
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """End the run soon, as if nothing were left; from any thread."""
+        self._cancelled = True
+        if self._feed is not None:
+            self._feed.cancelled = True
 
     def resume(self, journal: Journal) -> None:
         """Run only what ``journal`` does not hold, and keep it there."""
@@ -98,7 +106,8 @@ class Execution:
         """
         begin = time.perf_counter()
         policy, planning = self._planning.policy, self._planning
-        feed = Feed(planning.source, self._done, stop_on_error=not policy.forgives)
+        feed = self._feed = Feed(planning.source, self._done, stop_on_error=not policy.forgives)
+        feed.cancelled = self._cancelled
         if self.report.watch is not None:
             ready = max(self.report.resumed_items, planning.profile.sampled)
             self.report.watch.started(self.report, planning.profile.items, ready)
@@ -113,7 +122,7 @@ class Execution:
             if self._journal is not None:
                 stretches = self._journal.keep(stretches, at_once=lambda: not self._is_inline())
             yield from stretches
-            complete = self.failure.error is None
+            complete = self.failure.error is None and not feed.cancelled
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -131,7 +140,7 @@ class Execution:
         may_work_here = planning.policy.timeout is None and not planning.unsampled
         if self._unknown_length() and not self._is_inline() and may_work_here:
             yield from self._before_workers(feed, lazily=lazily)
-        while feed.remaining != 0:
+        while feed.remaining != 0 and not feed.cancelled:
             if self._is_inline():
                 yield from self._serial(feed, lazily=lazily)
             else:
@@ -220,6 +229,7 @@ class Execution:
             limit_s=limit_s,
             ends_at=self._ends_at,
             watch=limit_s is None and self._may_move(),
+            keep=lazily or self._journal is not None,
         )
 
     def _parallel(self, feed: Feed, *, lazily: bool) -> Generator[Piece, None, None]:

@@ -39,6 +39,8 @@ class Feed:
         self._again: deque[Chunk] = deque()
         self._number = 0
         self._end: int | None = None
+        self.cancelled = False
+        """Whether nobody wants what is left; set from any thread, looked at by the run's."""
 
     def _loaded(self, chunk: Chunk) -> Chunk:
         """A chunk put back by a session whose workers read the source, for one whose do not."""

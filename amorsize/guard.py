@@ -13,9 +13,10 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from amorsize.errors import DeadlineExceeded, ItemTimeout
 from amorsize.policy import Policy
@@ -93,6 +94,23 @@ def guarded(function: Callable[[Any], Any], policy: Policy) -> Callable[[Any], A
     from amorsize.worker import worker_name
 
     return Guarded(function, policy, worker_name())
+
+
+@contextmanager
+def packing(function: object, items_s: float) -> Iterator[None]:
+    """While a worker pickles the results of a chunk whose items took so many seconds: it may take
+    as long, and one item's time limit beyond. A user's class may never end with it.
+    """
+    seconds = function.policy.timeout if isinstance(function, Guarded) else None
+    if seconds is None or _is_home(cast("Guarded", function).home):
+        yield
+        return
+    reaper.watch(seconds + items_s, _UNALARMED_GRACE_S)
+    try:
+        yield
+    finally:
+        reaper.unwatch()
+        reaper.rest()
 
 
 def rest(function: object) -> int:

@@ -20,7 +20,9 @@ class Terminated(SystemExit):
 
 
 _terminated = False
-"""Whether SIGTERM has arrived during this run."""
+"""Whether SIGTERM has arrived during a run."""
+_runs, _home = 0, 0
+"""Runs that SIGTERM would unwind, and the process that has them."""
 
 
 _last_acts: set[Callable[[], object]] = set()
@@ -56,27 +58,19 @@ def shielded() -> Iterator[None]:
 @contextmanager
 def terminating() -> Iterator[None]:
     """Let SIGTERM unwind the stack where it would end this process on the spot; the process then
-    still dies of it. Handlers of the caller's own are left alone.
+    still dies of it. Handlers of the caller's own are left alone. Several may be open at once, and
+    end in any order and thread: streams do.
     """
-    if not _in_main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    own = signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, _unwind)
+    if not own or not _in_main_thread():
         yield
         return
 
-    global _terminated
-    home, _terminated = os.getpid(), False
-
-    def unwind(*_: Any) -> None:
-        global _terminated
-        if os.getpid() != home:  # a worker that an executor has just forked
-            # Python drops what is raised while it still cleans up after the fork, and the worker
-            # would live on: its executor would wait for it for ever.
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
-            return
-        _terminated = True
-        raise Terminated
-
-    signal.signal(signal.SIGTERM, unwind)
+    global _terminated, _runs, _home
+    if not _runs or _home != os.getpid():
+        _terminated, _runs, _home = False, 0, os.getpid()
+        signal.signal(signal.SIGTERM, _unwind)
+    _runs += 1
     try:
         yield
     except Terminated:
@@ -87,9 +81,24 @@ def terminating() -> Iterator[None]:
         os.kill(os.getpid(), signal.SIGTERM)
         raise
     finally:
-        _terminated = False
-        if signal.getsignal(signal.SIGTERM) is unwind:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _runs = max(0, _runs - 1)
+        if not _runs:
+            _terminated = False
+            # Else nobody but the main thread can; the handler then does what the default does.
+            if _in_main_thread() and signal.getsignal(signal.SIGTERM) is _unwind:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _unwind(*_: Any) -> None:
+    global _terminated
+    if not _runs or os.getpid() != _home:  # or a worker that an executor has just forked
+        # Python drops what is raised while it still cleans up after the fork, and the worker
+        # would live on: its executor would wait for it for ever.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return
+    _terminated = True
+    raise Terminated
 
 
 @contextmanager

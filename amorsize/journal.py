@@ -16,7 +16,7 @@ import platform
 import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +43,11 @@ CREATE TABLE results (
 );
 CREATE TABLE items (position INTEGER PRIMARY KEY, digest BLOB NOT NULL);
 """
+_UNWRITABLE = {
+    sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+}  # fmt: skip
+"""What SQLite says of a file that is in order and cannot be written."""
 _ANEW = "delete it to start anew, or name another file"
 
 
@@ -134,6 +139,10 @@ class Journal:
     def _explained(self, error: BaseException) -> BaseException:
         if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
             return JournalRefused(self.path, "another run uses it", "wait for that run to end")
+        if isinstance(error, sqlite3.Error) and _kind_of(error) in _UNWRITABLE:
+            why = f"it cannot be written ({error})"
+            remedy = "make room or give rights there, and run again: what it holds is kept"
+            return JournalRefused(self.path, why, remedy)
         if isinstance(error, sqlite3.Error):
             return JournalRefused(self.path, f"it is no journal, or damaged ({error})", _ANEW)
         return error
@@ -195,7 +204,8 @@ class Journal:
         """
         for position, item in enumerate(items, start):
             if _is_checked(position):
-                self._check_item(position, item)
+                with self._telling():
+                    self._check_item(position, item)
 
     def _check_item(self, position: int, item: Any) -> None:
         digest = fingerprint.digest(item)
@@ -212,18 +222,24 @@ class Journal:
             return
         length = source.length
         spread = {length * number // _SPREAD for number in range(_SPREAD)} | {length - 1}
-        self._db.execute("BEGIN")
-        for position in sorted(spread if length else ()):
-            self._check_item(position, source.item(position))
-        self._db.execute("COMMIT")
+        with self._telling():
+            self._db.execute("BEGIN")
+            for position in sorted(spread if length else ()):
+                self._check_item(position, source.item(position))
+            self._db.execute("COMMIT")
 
     def add(self, start: int, values: list[Any], *, at_once: bool = True) -> None:
-        """Keep results of consecutive items; ``at_once`` or together with the next ones."""
-        if not self._pending:
-            self._db.execute("BEGIN")
-            self._pending = True
-        for begin, some in _without_placeholders(start, values):
-            self._insert(begin, some)
+        """Keep results of consecutive items; ``at_once`` or together with the next ones.
+
+        Raises:
+            JournalRefused: if one cannot be pickled, or the file cannot be written any more.
+        """
+        with self._telling():
+            if not self._pending:
+                self._db.execute("BEGIN")
+                self._pending = True
+            for begin, some in _without_placeholders(start, values):
+                self._insert(begin, some)
         now = time.monotonic()
         if at_once or now - self._committed > BATCH_S:
             self.commit()
@@ -259,22 +275,38 @@ class Journal:
         """Make what was added survive this process, and now and then the machine."""
         if os.getpid() != self._home:
             return
-        if self._pending:
+        with self._telling():
+            if self._pending:
+                self._pending = False
+                self._db.execute("COMMIT")
+            now = time.monotonic()
+            if now - self._synced > SYNC_EVERY_S:
+                self._synced = now
+                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Explain what goes wrong. SQLite has dropped the transaction then; those before it are
+        there.
+        """
+        try:
+            yield
+        except sqlite3.ProgrammingError:  # it is closed
+            raise
+        except sqlite3.Error as error:
             self._pending = False
-            self._db.execute("COMMIT")
-        now = time.monotonic()
-        if now - self._synced > SYNC_EVERY_S:
-            self._synced = now
-            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            raise self._explained(error) from error
 
     def close(self) -> None:
         """Commit, and let others use the file."""
         if os.getpid() != self._home:
             self._forsake()
             return
-        with suppress(sqlite3.ProgrammingError):  # closed already
-            self.commit()
-        self._db.close()
+        try:
+            with suppress(sqlite3.ProgrammingError):  # closed already
+                self.commit()
+        finally:
+            self._db.close()
 
     def _forsake(self) -> None:
         """In a process that was forked in the middle of the run: never close the connection. SQLite
@@ -300,6 +332,11 @@ class Journal:
         finally:
             pieces.close()
             self.commit()
+
+
+def _kind_of(error: sqlite3.Error) -> int:
+    """SQLite's primary code of an error, 0 if there is none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _digest(data: bytes) -> bytes:

@@ -13,7 +13,7 @@ class LoopResult(NamedTuple):
     """What a loop returned, or where and how it ended."""
 
     values: list[Any]
-    """All results; empty if an item raised."""
+    """All results; if an item raised those before it, as far as they were kept."""
     position: int = -1
     """Position of the item that raised, -1 if none did."""
     error: BaseException | None = None
@@ -21,17 +21,24 @@ class LoopResult(NamedTuple):
 
 
 def run_loop(
-    function: Callable[[Any], Any], items: Iterable[Any], first_index: int = 0
+    function: Callable[[Any], Any],
+    items: Iterable[Any],
+    first_index: int = 0,
+    *,
+    keep: bool = False,
 ) -> LoopResult:
     """``[function(x) for x in items]`` at its own speed. The iterators of
     built-in sequences know how many items are left, which tells the failing one for free;
     others are counted. ``first_index`` is the position of the first item in the data.
 
-    The comprehension, not ``map``: a ``StopIteration`` raised by the function must not look
-    like the end of the data.
+    A comprehension takes its results with it when an item raises. With ``keep`` they are there,
+    which costs a nanosecond an item.
+
+    Neither uses ``map``: a ``StopIteration`` raised by the function must not look like the end of
+    the data.
     """
     iterator = iter(items)
-    total = operator.length_hint(iterator, -1)
+    total = -1 if keep else operator.length_hint(iterator, -1)
     if total < 0:
         return _run_counted(function, iterator, first_index)
     try:
@@ -43,21 +50,26 @@ def run_loop(
 
 
 def run_forgiving(
-    function: Callable[[Any], Any], items: Iterable[Any]
-) -> tuple[list[Any], list[tuple[int, Exception, Any]]]:
+    function: Callable[[Any], Any], items: Iterable[Any], first_index: int = 0
+) -> tuple[LoopResult, list[tuple[int, Exception, Any]]]:
     """The loop that goes on after an item has raised: results, with ``None`` for a failed item,
     and position, exception and item of each that failed. What is no ``Exception`` (Ctrl-C,
-    ``SystemExit``) passes through.
+    ``SystemExit``) ends it.
     """
     values: list[Any] = []
     failures: list[tuple[int, Exception, Any]] = []
-    for item in items:
-        try:
-            values.append(function(item))
-        except Exception as error:
-            failures.append((len(values), error, item))
-            values.append(None)
-    return values, failures
+    item: Any = None
+    try:
+        for item in items:
+            try:
+                values.append(function(item))
+            except Exception as error:
+                failures.append((len(values), error, item))
+                values.append(None)
+    except BaseException as error:
+        annotate(error, first_index + len(values), item)
+        return LoopResult(values, len(values), error), failures
+    return LoopResult(values), failures
 
 
 def _run_counted(
@@ -70,7 +82,7 @@ def _run_counted(
             values.append(function(item))
     except BaseException as error:
         annotate(error, first_index + len(values), item)
-        return LoopResult([], len(values), error)
+        return LoopResult(values, len(values), error)
     return LoopResult(values)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from amorsize.planning import Planning, predictions
 from amorsize.policy import SKIPPED
 from amorsize.profile import Profile
 from amorsize.source import StreamSource
+from amorsize.streaming import Stream
 from amorsize.wishes import watch
 
 if TYPE_CHECKING:
@@ -270,9 +271,10 @@ class Plan:
         journal: JournalPath | None = None,
         progress: bool | Observer = False,
         observers: Iterable[Observer] = (),
-    ) -> Iterator[Any]:
+    ) -> Stream:
         """Run the plan and yield results as they come, with memory bounded by the chunks in
-        flight. Closing the iterator early cancels the run.
+        flight. Closing the stream early, from any thread, cancels the run; it may stand in a
+        ``with``.
 
         Args:
             backend: as for :meth:`run`.
@@ -283,11 +285,11 @@ class Plan:
             As :meth:`run`, while iterating; earlier results have been yielded by then.
         """
         execution = self._execution(backend, progress, observers)
-        return self._stream(execution, journal, ordered=ordered)
+        return Stream(self._results(execution, journal, ordered=ordered), execution.cancel)
 
-    def _stream(
+    def _results(
         self, execution: Execution, journal: JournalPath | None, *, ordered: bool
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         with self._journal(execution, journal):
             pieces = execution.pieces(lazily=True)
             try:

@@ -223,9 +223,11 @@ class Notebook(Display):
 
 
 def observer() -> Observer:
-    """The display that fits where this process writes to."""
+    """The display that fits where this process writes to; nothing if that is closed."""
+    if sys.stderr is None or getattr(sys.stderr, "closed", False):
+        return lambda event: None
     if "ipykernel" in sys.modules:
         return Notebook() if importlib.util.find_spec("tqdm") else Lines()
-    if sys.stderr is not None and sys.stderr.isatty() and importlib.util.find_spec("rich"):
+    if sys.stderr.isatty() and importlib.util.find_spec("rich"):
         return Terminal()
     return Lines()

@@ -21,7 +21,7 @@ from amorsize.errors import (
     WorkersKeepDying,
 )
 from amorsize.feed import Feed
-from amorsize.interrupts import raise_if_terminated, shielded, terminating
+from amorsize.interrupts import before_termination, raise_if_terminated, shielded, terminating
 from amorsize.judge import AFTER_ALL, FirstFailure, Judge
 from amorsize.recovery import Recovery, most_deaths
 from amorsize.report import RunReport
@@ -41,6 +41,8 @@ REVISE = 1.25
 GIVE_UP_AFTER_S, GIVE_UP_RATIO = 0.05, 1.1
 """After this many seconds, workers whose items took together less than the elapsed time over
 this ratio have gained nothing: the caller goes on alone."""
+LOOK_S = 0.1
+"""Seconds without news after which a run looks whether it is still wanted."""
 
 _open: set[Run] = set()
 """Runs whose sessions are open."""
@@ -111,28 +113,32 @@ class Run:
 
     def pieces(self) -> Generator[Piece, None, None]:
         """Results as they arrive, in any order. Closing the iterator cancels the run."""
+        finished = False
         with terminating():
-            begin = time.perf_counter()
-            session = self._open()
-            if session is None:
-                return
-            self._began = time.perf_counter()
-            self._open_s = self._began - begin
-            self.report.startup_s += self._open_s
-            if self.report.watch is not None:
-                name, startup_s = self.backend.name, self._began - begin
-                self.report.watch.workers_started(name, session.workers, startup_s)
-            finished = False
-            self._session = session
-            if not _open:  # the engine is loaded: its own acts at exit come after this one
-                atexit.unregister(_end_all)
-                atexit.register(_end_all)
-            _open.add(self)
             try:
-                yield from self._pump(session)
+                if (session := self._start()) is not None:
+                    yield from self._pump(session)
                 finished = self.failure.error is None and not self._cancel
             finally:
                 self.close(cancel=not finished)
+
+    def _start(self) -> Session | None:
+        """Open the session, ``None`` if it cannot be. From then on :meth:`close` ends it."""
+        begin = time.perf_counter()
+        session = self._session = self._open()
+        if session is None:
+            return None
+        if not _open:  # the engine is loaded: its own acts at exit come after this one
+            atexit.unregister(_end_all)
+            atexit.register(_end_all)
+            before_termination(_end_all)
+        _open.add(self)
+        self._began = time.perf_counter()
+        self._open_s = self._began - begin
+        self.report.startup_s += self._open_s
+        if self.report.watch is not None:
+            self.report.watch.workers_started(self.backend.name, session.workers, self._open_s)
+        return session
 
     def close(self, *, cancel: bool) -> None:
         """End the session, once; not in a forked child, whose parent goes on with the run."""
@@ -174,12 +180,15 @@ class Run:
     def _await(self, session: Session, most_s: float) -> None:
         """Wait until chunks end, ``most_s`` seconds are over, or the run's time is."""
         raise_if_terminated()
+        if self.feed.cancelled:
+            self._abandon()
+            self.feed.cut(0)
+            return
         left = self.ends_at - time.perf_counter()
         if left <= 0:
             self._expire()
             return
-        left = min(left, most_s)
-        for future in session.wait(self._flying.keys(), None if left == math.inf else left):
+        for future in session.wait(self._flying.keys(), min(left, most_s, LOOK_S)):
             chunk = self._flying.pop(future, None)
             if chunk is not None:
                 self._arrived(future, chunk, session)
@@ -198,7 +207,7 @@ class Run:
         ):
             try:
                 chunk = self._next()
-            except BaseException as error:  # the data's own: after all items before it
+            except Exception as error:  # the data's own: after all items before it
                 self.failure.offer(AFTER_ALL, error)
                 break
             if chunk is None:
@@ -256,6 +265,8 @@ class Run:
             self._refused(chunk, error)
         except (ItemNotLoaded, ResultNotLoaded) as error:
             self._suspect(chunk, error)
+        except (KeyboardInterrupt, SystemExit):  # Ctrl-C: waits for no other chunk
+            raise
         except BaseException as error:
             self._engine_failed(chunk, error)
         else:

@@ -20,7 +20,7 @@ from amorsize.loop import LoopResult, annotate, run_forgiving, run_loop
 from amorsize.monitor import Monitor, running_threads
 from amorsize.policy import DEFAULT, Policy
 from amorsize.profile import Profile
-from amorsize.source import IndexedSource, Source, Span, StreamSource
+from amorsize.source import IndexedSource, Piece, Source, Span, StreamSource
 from amorsize.trend import trend_of
 from amorsize.worker import peak_rss_bytes, rss_bytes
 
@@ -98,9 +98,12 @@ class _Recorder:
         function: Callable[[Any], Any],
         policy: Policy = DEFAULT,
         elsewhere: Elsewhere | None = None,
+        keep: Callable[[int, list[Any]], object] | None = None,
     ) -> None:
-        self.function, self.policy, self.elsewhere = function, policy, elsewhere
+        self.function, self.policy, self.elsewhere, self.keep = function, policy, elsewhere, keep
         self.blocks: list[_Block] = []
+        self.results: list[Piece] = []
+        """Of the blocks, and of the one that an item has ended."""
         self.last_items: Sequence[Any] = []
         self.reading_s = 0.0
         """Seconds spent on reading a stream."""
@@ -130,6 +133,7 @@ class _Recorder:
         wall = time.perf_counter()
         loop = self._loop(start, items)
         wall = time.perf_counter() - wall
+        self._have(start, loop.values)
         if loop.error is not None:
             if not isinstance(loop.error, Exception):  # Ctrl-C, SystemExit
                 raise loop.error
@@ -144,10 +148,17 @@ class _Recorder:
 
     def _loop(self, start: int, items: Sequence[Any]) -> LoopResult:
         if not self.policy.forgives:
-            return run_loop(self.function, items, start)
-        values, failures = run_forgiving(self.function, items)
-        self._forgive(start, values, failures)
-        return LoopResult(values)
+            return run_loop(self.function, items, start, keep=True)
+        loop, failures = run_forgiving(self.function, items, start)
+        self._forgive(start, loop.values, failures)
+        return loop
+
+    def _have(self, start: int, values: list[Any]) -> None:
+        """Results that are not to be computed again."""
+        if values:
+            self.results.append((start, values))
+            if self.keep is not None:
+                self.keep(start, values)
 
     def _forgive(
         self, start: int, values: list[Any], failures: list[tuple[int, Exception, Any]]
@@ -165,8 +176,10 @@ class _Recorder:
             position, error, item = failures[0]
             annotate(error, start + position, item)
             self.failure = (start + position, error)
+            self._have(start, values[:position])
             return False
         self._forgive(start, values, failures)
+        self._have(start, values)
         wall, cpu = worker.wall_s - wall, worker.cpu_s - cpu
         self.blocks.append(_Block(start, values, max(wall, 1e-9), cpu, cpu))
         self.last_items = items
@@ -212,7 +225,7 @@ def sample(
     ``KeyboardInterrupt`` and its kind pass through.
     """
     worker = None if elsewhere is None else elsewhere()
-    recorder = _Recorder(function, policy, worker)
+    recorder = _Recorder(function, policy, worker, keep)
     if worker is None:
         recorder.time_nothing()
     recorder.spinning = 0 if worker is not None else running_threads() - 1
@@ -221,7 +234,7 @@ def sample(
     recorder.beside_s = lambda: monitor.cpu_s
     monitor.start()
     try:
-        _run_blocks(recorder, source, done, keep)
+        _run_blocks(recorder, source, done)
     finally:
         monitor.stop()
         if worker is not None:
@@ -229,7 +242,7 @@ def sample(
     # A new peak of the process is exact; below an earlier peak only the monitor could see it.
     seen, highest = monitor.peak_rss_bytes, peak_rss_bytes()
     growth = max(0, rss_bytes() - rss, seen - rss, highest - rss if highest > peak else 0)
-    results = sorted(((b.start, b.values) for b in recorder.blocks), key=lambda block: block[0])
+    results = sorted(recorder.results, key=lambda piece: piece[0])
     profile = _profile(recorder, source, monitor, growth)
     if done:
         profile = profile._replace(resumed=sum(stop - start for start, stop in done))
@@ -247,12 +260,7 @@ def _unknown(items: int | None) -> Profile:
     return Profile(items, 0, 0.0, 0.0, 0.0, 0.0, 0.0, (), 0.0, 0.0, 1.0, False, 0.0, 1.0, 0)
 
 
-def _run_blocks(
-    recorder: _Recorder,
-    source: Source,
-    done: Sequence[Span],
-    keep: Callable[[int, list[Any]], object] | None,
-) -> None:
+def _run_blocks(recorder: _Recorder, source: Source, done: Sequence[Span]) -> None:
     taker = _Spread(source, done) if isinstance(source, IndexedSource) else _Front(source)
     length = source.length
     if length is not None:
@@ -266,8 +274,6 @@ def _run_blocks(
             return
         if block is None or not recorder.run(*block):
             return
-        if keep is not None:
-            keep(block[0], recorder.blocks[-1].values)
         if _is_enough(recorder, length):
             return
 
@@ -385,7 +391,7 @@ def _block_size(recorder: _Recorder, length: int | None) -> int:
 
 def _profile(recorder: _Recorder, source: Source, monitor: Monitor, rss_growth: int) -> Profile:
     blocks = sorted(recorder.steady, key=lambda block: block.start)
-    sampled = sum(len(block.values) for block in recorder.blocks)
+    sampled = sum(len(values) for _, values in recorder.results)
     items = source.length
     if isinstance(source, StreamSource) and source.exhausted:
         items = source.taken

@@ -28,8 +28,8 @@ SURPRISE = 1.5
 
 
 class SerialRun:
-    """A stretch of the run in the caller. Ends when nothing is left, when an item raises, when
-    ``limit_s`` seconds are over, or when items take much longer than ``item_s`` says.
+    """A stretch of the run in the caller. Ends when nothing is left or wanted, when an item raises,
+    when ``limit_s`` seconds are over, or when items take much longer than ``item_s`` says.
 
     Args:
         function: the user's function.
@@ -41,6 +41,7 @@ class SerialRun:
         limit_s: seconds after which to stop, ``None`` for no limit.
         ends_at: ``time.perf_counter()`` at which the run must be over; looked at between blocks.
         watch: whether to stop when the expectation proves wrong.
+        keep: whether the results before an item that raises are of use to anybody.
     """
 
     observed_s: float | None = None
@@ -58,10 +59,11 @@ class SerialRun:
         limit_s: float | None = None,
         ends_at: float = math.inf,
         watch: bool = True,
+        keep: bool = True,
     ) -> None:
         self.function, self.feed, self.report, self.judge = function, feed, report, judge
         self.item_s, self.lazily, self.limit_s, self.watch = item_s, lazily, limit_s, watch
-        self.ends_at = ends_at
+        self.ends_at, self.keep = ends_at, keep
 
     def pieces(self) -> Generator[Piece, None, None]:
         """Results in order of the items."""
@@ -76,10 +78,12 @@ class SerialRun:
     def _blocks(self, begin: float) -> Generator[Piece, None, None]:
         per_item = max(self.item_s, 1e-9)
         window_s, window_items = 0.0, 0
-        while self.limit_s is None or time.perf_counter() - begin < self.limit_s:
+        while not self.feed.cancelled and (
+            self.limit_s is None or time.perf_counter() - begin < self.limit_s
+        ):
             try:
                 start, count, items = self.feed.take(self._size(per_item))
-            except BaseException as error:  # the data's own
+            except Exception as error:  # the data's own
                 self._fail(AFTER_ALL, error)
                 return
             if not count:
@@ -94,6 +98,9 @@ class SerialRun:
             window_items += count
             if loop.error is not None:
                 self._end(start + loop.position, loop)
+                if loop.values:
+                    self.report.items += len(loop.values)
+                    yield start, loop.values
                 return
             self.report.items += count
             yield start, loop.values
@@ -111,11 +118,12 @@ class SerialRun:
 
     def _run(self, items: Iterable[Any], start: int) -> LoopResult:
         if not self.judge.policy.forgives:
-            return run_loop(self.function, items, start)
-        values, failures = run_forgiving(self.function, items)
+            return run_loop(self.function, items, start, keep=self.keep)
+        loop, failures = run_forgiving(self.function, items, start)
         for position, error, item in failures:
-            values[position : position + 1] = self.judge.failed(start + position, error, item)
-        return LoopResult(values)
+            instead = self.judge.failed(start + position, error, item)
+            loop.values[position : position + 1] = instead
+        return loop
 
     def _end(self, index: int, loop: LoopResult) -> None:
         """An item has raised what is not forgiven; the loop has annotated it."""

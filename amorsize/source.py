@@ -83,7 +83,8 @@ class StreamSource:
     """Data that can only be read from the front.
 
     ``length`` is the number of items where the data tells it, else ``None``. An exception of
-    the iterator is kept until the items before it have been taken, then raised.
+    the iterator is kept until the items before it have been taken, then raised; Ctrl-C and what
+    else is no ``Exception`` is raised at once.
     """
 
     def __init__(self, data: Iterable[Any]) -> None:
@@ -96,7 +97,7 @@ class StreamSource:
         """How many items have been read so far."""
         self.exhausted = False
         """Whether the iterator has ended (or failed)."""
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
         self._done: deque[Span] = deque()
         self.on_read: Callable[[int, list[Any]], object] | None = None
         """Called with all items that are read and the position of the first."""
@@ -140,7 +141,7 @@ class StreamSource:
                     raise InvalidArgument(
                         f"the data ended after {self.taken} items, but {stop} have results already"
                     )
-            except BaseException as error:
+            except Exception as error:
                 self._failure, self.exhausted = error, True
             else:
                 self._done.popleft()
@@ -155,7 +156,7 @@ class StreamSource:
                 self.exhausted = len(items) < count
             else:
                 self._read_patiently(items, count)
-        except BaseException as error:
+        except Exception as error:
             self.exhausted = True
             if not items:
                 raise

@@ -12,7 +12,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.errors import RemoteTraceback, ResultNotLoaded, UnpicklableResult, shorten
-from amorsize.guard import rest
+from amorsize.guard import packing, rest
 from amorsize.packing import FunctionPayload, Packed, dumps, pack
 from amorsize.probes.blas import limit_inner_threads  # here, so that forked workers have it
 from amorsize.probes.nesting import SHARE_VARIABLE
@@ -180,13 +180,13 @@ def run_packed(
     ended = time.perf_counter()
     cpu = time.process_time() - cpu
     voices = b"" if ears is None else ears.end()
-    packed_values, packed_failures = _pack_results(values, failures, at, stop_on_error)
-    packing = time.perf_counter() - ended
-    unpacking += packing
+    with packing(call, ended - wall):
+        packed = _pack_results(values, failures, at, stop_on_error)
+    unpacking += time.perf_counter() - ended
     times = ChunkTimes(
         ended - wall, cpu, unpacking, started, worker_name(), peak_rss_bytes(), retries, voices
     )
-    return PackedOutcome(packed_values, packed_failures, times)
+    return PackedOutcome(*packed, times)
 
 
 def _unpack_items(items: Packed) -> Sequence[Any]:

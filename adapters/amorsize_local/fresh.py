@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import parent_process
 from types import ModuleType
+from typing import Any
 
 from amorsize.backend import before_termination
 from amorsize_local.server import serve
@@ -25,9 +27,23 @@ def prepare_server() -> None:
     if parent_process() is None:  # else the folder is that of the process which started this one
         before_termination(_remove_folder)
     server = getattr(forkserver, "_forkserver", None)
+    _leave_to_parent(server)
     modules = getattr(server, "_preload_modules", None)
     if server is not None and modules is not None and serve.__module__ not in modules:
         server.set_forkserver_preload([*modules, *_PRELOADED])
+
+
+def _leave_to_parent(server: Any) -> None:
+    """In a forked child: the server is its parent's, and multiprocessing, which does not notice,
+    could not wait for it. It is to start another one.
+    """
+    try:
+        os.waitid(os.P_PID, server._forkserver_pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        os.close(server._forkserver_alive_fd)
+        server._forkserver_pid = server._forkserver_alive_fd = server._forkserver_address = None
+    except (AttributeError, TypeError, OSError):  # there is none
+        pass
 
 
 def _remove_folder() -> None:

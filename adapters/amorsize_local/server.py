@@ -15,6 +15,7 @@ from amorsize.backend import FunctionPayload, Packed, PackedOutcome, run_packed,
 from amorsize.errors import FunctionNotLoaded, ItemNotLoaded
 from amorsize_local.arena import Arena, Outbox
 from amorsize_local.channel import End, receive, send
+from amorsize_local.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from amorsize.backend import IndexedSource, Span
@@ -78,9 +79,9 @@ def serve(
     settle_in(assignment.cores)
     kept: OrderedDict[str, FunctionPayload] = OrderedDict()
     assignment = _with_function(assignment, kept)
-    waits, outbox = False, Outbox()
+    waits, outbox, surroundings = False, Outbox(), Surroundings()
     try:
-        while not (waits and _is_forgotten(orders)):
+        while not (waits and (surroundings.changed() or _is_forgotten(orders))):
             head, *rest = receive(orders, arena)
             order: Order | Assignment | None = pickle.loads(head)
             waits = order is None

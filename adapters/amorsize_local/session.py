@@ -15,7 +15,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -131,6 +131,17 @@ class _Worker:
         self.outcomes.close()
         if self.arena is not None:
             self.arena.close()
+
+    def reap(self, until: float) -> None:
+        """Wait for its end, and make it end if it has not until then. ``join`` with a time-out
+        would do the same after a costly import, and wait for its children, too, as the sentinel
+        does, which they have inherited.
+        """
+        end = select.poll()
+        end.register(self.process.sentinel if self.end is None else self.end, select.POLLIN)
+        if not end.poll(max(0.0, until - time.monotonic()) * 1000):
+            self.process.kill()
+        self.process.join()
 
     def dispose(self) -> None:
         """Close what belongs to a process that has ended."""
@@ -274,16 +285,27 @@ class ProcessSession(Session):
                 worker.process.terminate()
         patience = time.monotonic() + _PATIENCE_S
         for worker in workers:
-            _reap(worker.process, patience)
+            worker.reap(patience)
             worker.dispose()
         self._held_by_workers.close()
         self._lifeline.close()
 
     def _start_worker(self) -> None:
+        with ExitStack() as opened:  # nothing stays open of one that does not start
+            self._started(self._start(opened))
+            opened.pop_all()
+
+    def _start(self, opened: ExitStack) -> _Worker:
         their_orders, orders = channel.pipe()
+        opened.callback(their_orders.close)
+        opened.callback(orders.close)
         outcomes, their_outcomes = channel.pipe()
+        opened.callback(outcomes.close)
+        opened.callback(their_outcomes.close)
         channel.enlarge(outcomes)
         shared = arena(inherited=self._inherits)
+        if shared is not None:
+            opened.callback(shared.close)
         foreign = [orders, outcomes] if self._inherits else []
         ends = (their_orders, their_outcomes, self._held_by_workers, shared)
         process = self._context.Process(  # type: ignore[attr-defined]
@@ -298,8 +320,11 @@ class ProcessSession(Session):
         their_outcomes.close()
         if shared is not None:
             shared.sent()
-        worker = _Worker(process, orders, outcomes, shared)
+        return _Worker(process, orders, outcomes, shared)
+
+    def _started(self, worker: _Worker) -> None:
         worker.told(self._assignment)
+        outcomes = worker.outcomes
         self._workers[outcomes.fileno()] = worker
         self._selector.register(outcomes.fileno(), selectors.EVENT_READ, (worker, False))
         if worker.end is not None:
@@ -369,7 +394,7 @@ class ProcessSession(Session):
         if worker.end is not None:
             self._selector.unregister(worker.end)
         worker.orders.close()
-        _reap(worker.process, time.monotonic() + _PATIENCE_S)
+        worker.reap(time.monotonic() + _PATIENCE_S)
         code = worker.process.exitcode
         worker.dispose()
         return code
@@ -428,17 +453,6 @@ def _confirms(worker: _Worker) -> bool:
 def _unavailable(reason: str) -> BackendUnavailable:
     remedy = "use fewer workers, or backend='threads'"
     return BackendUnavailable("multiprocessing", reason, remedy)
-
-
-def _reap(process: BaseProcess, until: float) -> None:
-    """Wait for the end of a process, and make it end if it has not until then. ``join`` with a
-    time-out would do the same after a costly import.
-    """
-    sentinel = select.poll()
-    sentinel.register(process.sentinel, select.POLLIN)
-    if not sentinel.poll(max(0.0, until - time.monotonic()) * 1000):
-        process.kill()
-    process.join()
 
 
 def _handle_of(pid: int | None) -> int | None:

@@ -64,7 +64,7 @@ def test_the_first_error_in_the_data_wins_although_others_ran_before(client: Any
 def test_a_stream_starts_at_the_front(client: Any) -> None:
     stream = amorsize.imap(where, range(300), backend=client)
     assert [next(stream)[0] for _ in range(5)] == list(range(5))
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
 
 
 @pytest.mark.parametrize("items", [0, 1, 3])

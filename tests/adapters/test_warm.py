@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import partial
 from operator import mul
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -74,6 +75,46 @@ def test_surroundings_are_those_of_the_caller(
         workers=2,
     )
     assert set(seen) == {(str(tmp_path), "green")}
+
+
+SPOIL = {
+    "directory": "os.chdir('/')",
+    "environment": "os.environ.pop('PATH', None)",
+    "module path": "sys.path.insert(0, '/nowhere')",
+    "handlers": "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+    "recursion limit": "sys.setrecursionlimit(500)",
+    "mask": "os.umask(0o777)",
+    "standard files": "[os.close(fd) for fd in range(3)]",
+}
+
+
+@pytest.mark.parametrize("spoil", SPOIL.values(), ids=SPOIL)
+def test_what_items_have_changed_does_not_meet_the_next_run(backend: Backend, spoil: str) -> None:
+    home = os.getpid()
+
+    def change(x: int) -> int:
+        time.sleep(0.02)
+        if os.getpid() != home:
+            with suppress(OSError):  # closed already, by an item before
+                exec(spoil, {"os": os, "sys": sys, "signal": signal})
+        return os.getpid()
+
+    def look(x: int) -> tuple[object, ...]:
+        time.sleep(0.01)
+        mask = os.umask(0o022)
+        os.umask(mask)
+        handler, files = (
+            signal.getsignal(signal.SIGTERM),
+            [os.path.exists(f"/dev/fd/{fd}") for fd in range(3)],
+        )
+        place = os.getcwd(), sys.getrecursionlimit(), "/nowhere" in sys.path, "PATH" in os.environ
+        return (*place, handler, mask, *files)
+
+    how: dict[str, Any] = {"backend": backend, "workers": 2, "chunk_size": 1}
+    changed = set(amorsize.map(change, range(20), **how)) - {home}
+    assert changed
+    fresh = look(0)
+    assert set(amorsize.map(look, range(20), **how)) == {fresh}
 
 
 def test_workers_killed_while_they_wait_are_replaced(backend: Backend) -> None:

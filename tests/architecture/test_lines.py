@@ -10,7 +10,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ADAPTERS = ROOT / "adapters"
 PLUGINS = ROOT / "examples" / "plugins"
-ENGINE = ("arena", "channel", "daemons", "fresh", "room", "server", "session", "warm")
+ENGINE = (
+    "arena", "channel", "daemons", "fresh", "room", "server", "session", "surroundings", "warm",
+)  # fmt: skip
 """Modules of amorsize_local that are no adapter but an engine: pools of our own."""
 
 

@@ -160,7 +160,7 @@ def test_stream_of_endless_data_reads_little(backend: str) -> None:
         slow_square, ((next(read), x)[1] for x in itertools.count()), backend=backend
     )
     assert list(itertools.islice(stream, 100)) == [x * x for x in range(100)]
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert next(read) < 5_000
 
 

@@ -81,7 +81,7 @@ def test_the_file_of_a_large_function_is_private_and_removed(ends: str) -> None:
             assert file.stat().st_mode & 0o777 == 0o600
         if len(seen) == 250 and ends == "badly":
             break
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert seen[:250] == [item + len(LARGE) for item in range(250)]
     assert not left_behind()
 

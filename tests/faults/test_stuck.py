@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing.pool
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import amorsize
+from amorsize.testing.tasks import append_line, lines_of
 
 AUTOMATIC: dict[str, Any] = {}
 SERIAL: dict[str, Any] = {"backend": "serial"}
@@ -107,7 +110,7 @@ def test_closing_a_stream_does_not_wait_for_a_thread_that_is_stuck(make: Any) ->
     for _ in stream:
         if work.here.is_set():
             break
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert not work.go.is_set()
     work.go.set()
     if isinstance(engine, concurrent.futures.Executor):
@@ -115,3 +118,80 @@ def test_closing_a_stream_does_not_wait_for_a_thread_that_is_stuck(make: Any) ->
     elif not isinstance(engine, str):
         engine.terminate()
         engine.join()
+
+
+class FirstIsStuck:
+    """The first item that a worker runs takes half a minute."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+
+    def __call__(self, x: int) -> int:
+        caller = multiprocessing.parent_process() is None
+        if caller and threading.current_thread() is threading.main_thread():
+            return x
+        try:
+            Path(self.folder, "here").touch(exist_ok=False)
+        except FileExistsError:
+            return x
+        time.sleep(30)
+        Path(self.folder, "over").touch()
+        return x
+
+
+@pytest.mark.parametrize("backend", ["threads", "multiprocessing"])
+def test_ctrl_c_while_data_is_read_waits_for_no_item(backend: str, tmp_path: Path) -> None:
+    """As when the signal arrives in the iterator: no error of the data's, which comes last."""
+
+    def items() -> Iterator[int]:
+        for x in range(100_000):
+            if Path(tmp_path, "here").exists():
+                raise KeyboardInterrupt
+            yield x
+
+    plan = amorsize.plan(FirstIsStuck(tmp_path), items(), backend=backend, workers=2, chunk_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        plan.run()
+    assert not Path(tmp_path, "over").exists()
+
+
+class NeverPacked:
+    """Its pickling does not end."""
+
+    def __reduce__(self) -> Any:
+        time.sleep(1000)
+
+
+def test_a_result_whose_pickling_never_ends_is_the_items_fault() -> None:
+    def work(x: int) -> Any:
+        time.sleep(0.001)
+        return NeverPacked() if x == 70 else x
+
+    how: dict[str, Any] = {"backend": "multiprocessing", "workers": 2, "timeout": 0.3}
+    results = amorsize.map(work, range(100), on_error="return", **how)
+    assert [x for x in range(100) if results[x] != x] == [70]
+    assert isinstance(results[70].exception, amorsize.ItemTimeout)
+
+
+def test_children_of_a_dead_worker_hold_up_nothing(tmp_path: Path) -> None:
+    """They keep what they have inherited open: its end must not be told by that."""
+    home = os.getpid()
+
+    def work(x: int) -> int:
+        if x == 70 and os.getpid() != home:
+            child = os.fork()
+            if not child:
+                time.sleep(60)
+                os._exit(0)
+            append_line(str(tmp_path / "children"), child)
+            os._exit(1)
+        return x
+
+    how: dict[str, Any] = {"backend": "multiprocessing", "workers": 2, "deadline": 5.0}
+    try:
+        results = amorsize.map(work, range(100), on_error="return", **how)
+    finally:
+        for child in lines_of(str(tmp_path / "children")):
+            os.kill(int(child), signal.SIGKILL)
+    assert [x for x in range(100) if results[x] != x] == [70]
+    assert isinstance(results[70].exception, amorsize.WorkerDied)

@@ -73,22 +73,27 @@ def test_spans() -> None:
 def test_choice_of_display(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(observer(), Lines)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    pytest.importorskip("rich")
     assert isinstance(observer(), Terminal)
-    pytest.importorskip("tqdm")
     monkeypatch.setitem(sys.modules, "ipykernel", sys)
     assert isinstance(observer(), Notebook)
 
 
+@pytest.mark.parametrize("end", ["sys.stderr.close()", "sys.stderr = None"])
+def test_a_closed_stream_shows_nothing(end: str) -> None:
+    code = (
+        f"import sys, amorsize; {end}; amorsize.map(abs, range(100), progress=True); print('fine')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("fine\n", "")
+
+
 def test_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("rich")
     results = amorsize.map(square, range(300), backend="threads", workers=2, progress=Terminal())
     assert results == [x * x for x in range(300)]
     assert "300/300" in capsys.readouterr().err
 
 
 def test_notebook(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("tqdm")
     amorsize.map(square, range(300), backend="threads", workers=2, progress=Notebook())
     assert "300/300" in capsys.readouterr().err
 
