@@ -116,6 +116,22 @@ class Capacity(NamedTuple):
     """Memory of each worker where the engine limits it, else ``None``."""
     elastic: bool = False
     """More workers than ``workers`` can be started for work that waits (threads, processes)."""
+    interpreters: int | None = None
+    """Python interpreters that those workers live in, where some share one: each runs Python code
+    of one worker at a time. ``None``, the default: as many as workers."""
+
+    def interpreters_of(self, workers: int, traits: Traits) -> int:
+        """Interpreters that so many of these workers live in; one for those of the caller's."""
+        if traits.shares_gil:
+            return 1
+        return max(1, min(workers, self.interpreters or workers))
+
+    def scaled(self, workers: int, cores: float) -> Capacity:
+        """The same engine with another number of workers, as many of them to an interpreter."""
+        interpreters = self.interpreters
+        if interpreters is not None:
+            interpreters = math.ceil(workers * interpreters / self.workers)
+        return self._replace(workers=workers, cores=cores, interpreters=interpreters)
 
 
 class Session(ABC):

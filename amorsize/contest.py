@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amorsize.costs import BackendCosts
 from amorsize.errors import PlanInfeasible
 from amorsize.planner import Offer, Wish, decide
 from amorsize.profile import Profile
@@ -18,7 +17,7 @@ def contested(profile: Profile, offers: Sequence[Offer], wish: Wish) -> set[str]
     fastest ones, if some are taken for better and others for worse than guessed. Engines that
     must not be started are none of them.
     """
-    guessed = {offer.name for offer in offers if is_guess(offer.costs) and not offer.cold_cluster}
+    guessed = {offer.name for offer in offers if offer.costs.is_guess and not offer.cold_cluster}
     if not guessed:
         return set()
     at_best: dict[str, float] = {}
@@ -30,13 +29,6 @@ def contested(profile: Profile, offers: Sequence[Offer], wish: Wish) -> set[str]
     surely_s = min(at_worst.values())
     contenders = {name for name, seconds in at_best.items() if seconds <= surely_s}
     return contenders & guessed if len(contenders) > 1 else set()
-
-
-def is_guess(costs: BackendCosts) -> bool:
-    """Whether what the engine costs is a documented default that nobody has tried to measure."""
-    return costs.dispatch_s.origin == "fallback" and not (
-        costs.dispatch_s.note or costs.dispatch_s.checks
-    )
 
 
 def _scaled(offer: Offer, factor: float) -> Offer:

@@ -17,7 +17,7 @@ class Check(NamedTuple):
     """One question a measured figure had to answer."""
 
     name: str
-    """``plausible``, ``signal``, ``consistent`` or ``explained`` (docs/costs.md)."""
+    """``measured``, ``plausible``, ``signal``, ``consistent`` or ``explained`` (docs/costs.md)."""
     passed: bool
     """Whether it holds. A figure that fails is replaced by its fallback."""
     detail: str = ""
@@ -125,6 +125,13 @@ class BackendCosts(NamedTuple):
     def figures(self) -> dict[str, Figure]:
         """All figures by name that are known."""
         return {name: figure for name, figure in self._asdict().items() if figure is not None}
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether this is a documented default that nobody has tried to measure. What a run saw
+        of starting the engine is none of a chunk.
+        """
+        return self.dispatch_s.origin == "fallback" and not self.dispatch_s.checks
 
     def running(self) -> BackendCosts:
         """The same costs with the engine already up: nothing to start, nothing to stop, but

@@ -50,6 +50,9 @@ def _choice(plan: Plan) -> list[str]:
     workers = "1 worker" if plan.workers == 1 else f"{plan.workers} workers"
     lines = [f"Plan: {plan.backend}, {workers}, {_chunks(plan)}"]
     lines.append(f"  why         {plan.reason}")
+    if plan.interpreters < plan.workers:
+        shared = "1 interpreter" if plan.interpreters == 1 else f"{plan.interpreters} interpreters"
+        lines.append(f"  GIL         the workers share {shared}: Python code takes turns there")
     if plan.predicted is None:
         lines.append("  predicted   unknown: the data does not tell its length")
     else:

@@ -5,7 +5,7 @@
 attaching   opening and closing a session on an engine that is up
 driver      what the caller does one after the other: dispatch, (un)pickling, bytes
 processors  all CPU seconds, the caller's included, over the cores
-GIL         for threads, the time in which only one of them can run
+GIL         where workers share an interpreter, the time in which only one of them can run
 workers     list scheduling of the chunks on the workers, the uneven end included
 
 The formulae for the end are those of Kruskal and Weiss (1985) for equal chunks and the usual
@@ -74,6 +74,8 @@ class Configuration(NamedTuple):
     """Cores behind the workers."""
     schedule: Schedule
     """How items are cut into chunks."""
+    interpreters: int | None = None
+    """Interpreters that the workers live in; ``None``: one each."""
 
 
 def predict(profile: Profile, configuration: Configuration, items: int) -> Prediction:
@@ -123,12 +125,7 @@ def _lane_item_s(profile: Profile, configuration: Configuration) -> float:
         share = max(1.0, configuration.cores // configuration.workers)
         if profile.inner_cores > 1.0:
             busy = max(busy, profile.item_cpu_s / share)
-    busy = busy * slowed(profile, configuration.costs) + _extra_item_s(configuration)
-    if not traits.shares_memory:
-        busy += profile.outputs.dump_s
-        if not traits.inherits_memory:
-            busy += profile.inputs.load_s
-    return busy
+    return busy * slowed(profile, configuration.costs) + _extra_item_s(profile, configuration)
 
 
 def slowed(profile: Profile, costs: BackendCosts) -> float:
@@ -137,10 +134,15 @@ def slowed(profile: Profile, costs: BackendCosts) -> float:
     return 1 + (costs.slowdown.value - 1) * computes
 
 
-def _extra_item_s(configuration: Configuration) -> float:
-    """Seconds an item takes in a chunk beyond the function's own."""
-    extra = configuration.costs.item_s
-    return 0.0 if extra is None else extra.value
+def _extra_item_s(profile: Profile, configuration: Configuration) -> float:
+    """Seconds an item takes in a chunk beyond the function's own: unpickled and pickled, too."""
+    extra, traits = configuration.costs.item_s, configuration.traits
+    seconds = 0.0 if extra is None else extra.value
+    if not traits.shares_memory:
+        seconds += profile.outputs.dump_s
+        if not traits.inherits_memory:
+            seconds += profile.inputs.load_s
+    return seconds
 
 
 def _warmup_s(profile: Profile, configuration: Configuration) -> float:
@@ -198,7 +200,8 @@ def _spread_of_max(profile: Profile, lanes: int) -> float:
 def _processors_s(
     profile: Profile, configuration: Configuration, shape: Shape, items: int
 ) -> float:
-    each = profile.item_cpu_s * configuration.costs.slowdown.value + _extra_item_s(configuration)
+    each = profile.item_cpu_s * configuration.costs.slowdown.value
+    each += _extra_item_s(profile, configuration)
     cpu = items * each
     driver = 0.0 if configuration.traits.remote else _driver_s(profile, configuration, shape, items)
     cores, workers = configuration.cores, min(configuration.workers, shape.chunks)
@@ -207,12 +210,17 @@ def _processors_s(
 
 
 def _gil_s(profile: Profile, configuration: Configuration, shape: Shape, items: int) -> float:
-    if not configuration.traits.shares_gil:
+    """What workers that share an interpreter do one after the other."""
+    workers, costs = min(configuration.workers, shape.chunks), configuration.costs
+    callers = configuration.traits.shares_gil
+    locks = 1 if callers else min(workers, configuration.interpreters or workers)
+    if locks == workers and not callers:
         return 0.0
-    each = profile.gil_share * profile.item_s + _extra_item_s(configuration)
-    workers = min(configuration.workers, shape.chunks)
-    held = items * each * crowding(workers, 1.0, each, profile.waiting_share * profile.item_s)
-    return held + shape.chunks * configuration.costs.dispatch_s.value
+    each = profile.gil_share * profile.item_s * slowed(profile, costs)
+    each += _extra_item_s(profile, configuration)
+    wait_s = profile.waiting_share * profile.item_s
+    held = items / locks * each * crowding(math.ceil(workers / locks), 1.0, each, wait_s)
+    return held + (shape.chunks * costs.dispatch_s.value if callers else 0.0)
 
 
 def _driver_s(profile: Profile, configuration: Configuration, shape: Shape, items: int) -> float:

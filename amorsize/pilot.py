@@ -107,6 +107,7 @@ class Pilot:
             item_sd_s=math.sqrt(around),
             longest_s=max(walls),
             durations=tuple(walls),
+            gil_share=0.0,  # what they waited for it is part of what they took
             waiting_share=max(0.0, 1.0 - cpu_s / item_s) if item_s > 0 else 0.0,
         )
         results = [(seen.chunk.first_index, seen.outcome.values) for seen in usual]

@@ -215,42 +215,50 @@ def _candidates(profile: Profile, offer: Offer, wish: Wish, items: int) -> Itera
         yield _candidate(profile, offer, 1, whole(), items)
         return
     most = _most_workers(profile, offer, wish, items)
-    counts = _worker_counts(offer, wish, most)
+    counts: Iterable[int] = _worker_counts(offer, wish, most)
+    seen: dict[int, Candidate] = {}
     if wish.workers is None and most > offer.capacity.workers:
-        counts = _promising(profile, offer, wish, items, counts)
+        counts = seen = _promising(profile, offer, wish, items, counts)
     for workers in sorted(counts):
-        for schedule in _schedules(profile, offer, wish, workers, items):
-            yield _candidate(profile, offer, workers, schedule, items)
+        for number, schedule in enumerate(_schedules(profile, offer, wish, workers, items)):
+            if number == 0 and workers in seen:
+                yield seen[workers]
+            else:
+                yield _candidate(profile, offer, workers, schedule, items)
 
 
 def _promising(
     profile: Profile, offer: Offer, wish: Wish, items: int, counts: Iterable[int]
-) -> set[int]:
+) -> dict[int, Candidate]:
     """Numbers of workers for work that waits, of which there may be many: the best ones by one
-    schedule each, and those between them and their neighbours.
+    schedule each, and those between them and their neighbours. Each with its first schedule.
     """
-    seen: dict[int, float] = {}
+    seen: dict[int, Candidate] = {}
+
+    def seconds(workers: int) -> float:
+        return seen[workers].prediction.seconds
 
     def look(more: Iterable[int]) -> int:
         for workers in set(more).difference(seen):
             schedule = _schedules(profile, offer, wish, workers, items)[0]
-            seen[workers] = _candidate(profile, offer, workers, schedule, items).prediction.seconds
-        return min(seen, key=lambda workers: seen[workers])
+            seen[workers] = _candidate(profile, offer, workers, schedule, items)
+        return min(seen, key=seconds)
 
     best = look(counts)
     between = {best, best * 3 // 4, best * 3 // 2}
     # As few as take no more rounds of items.
     between |= {math.ceil(items / math.ceil(items / count)) for count in between}
     most = max(counts)
-    least_s = seen[look(count for count in between if 1 < count <= most)]
-    return {workers for workers, seconds in seen.items() if seconds <= least_s * (1 + CLOSE_SHARE)}
+    least_s = seconds(look(count for count in between if 1 < count <= most))
+    return {n: seen[n] for n in seen if seconds(n) <= least_s * (1 + CLOSE_SHARE)}
 
 
 def _candidate(
     profile: Profile, offer: Offer, workers: int, schedule: Schedule, items: int
 ) -> Candidate:
     cores = fair_share(offer.capacity.cores, workers, offer.busy_cores)
-    setting = Configuration(offer.traits, offer.costs, workers, cores, schedule)
+    interpreters = offer.capacity.interpreters_of(workers, offer.traits)
+    setting = Configuration(offer.traits, offer.costs, workers, cores, schedule, interpreters)
     return Candidate(offer.name, workers, schedule, predict(profile, setting, items))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from amorsize import pricing
 from amorsize.backend import Backend
-from amorsize.contest import contested, is_guess
+from amorsize.contest import contested
 from amorsize.errors import InvalidArgument, UnpicklableFunction, UnpicklableItem, UnpicklableResult
 from amorsize.guard import guarded
 from amorsize.model import bound
@@ -258,7 +258,7 @@ class Planning:
         """Measure guessed costs that could change the choice, if that takes a small part of the
         predicted makespan. Whether any were.
         """
-        doubtful = {name for name, offer in offers.items() if is_guess(offer.costs)}
+        doubtful = {name for name, offer in offers.items() if offer.costs.is_guess}
         share = pricing.CALIBRATION_SHARE
         doubtful = {
             backend.name
@@ -393,7 +393,7 @@ def predictions(
         raise InvalidArgument(f"backend {backend!r} was not considered by this plan; {known}")
     found = []
     for count in workers:
-        capacity = offer.capacity._replace(workers=count, cores=cores or float(count))
+        capacity = offer.capacity.scaled(count, cores or float(count))
         wish = Wish(count, planning.chunk_size)
         found.append(decide(planning.profile, [offer._replace(capacity=capacity)], wish).chosen)
     return tuple(found)

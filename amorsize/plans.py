@@ -54,6 +54,16 @@ class Plan:
         return self._decision.chosen.workers
 
     @property
+    def interpreters(self) -> int:
+        """Python interpreters that the workers live in: each runs Python code of one of its
+        workers at a time.
+        """
+        for offer in self._planning.offers:
+            if offer.name == self.backend:
+                return offer.capacity.interpreters_of(self.workers, offer.traits)
+        return 1
+
+    @property
     def chunks(self) -> tuple[int, ...]:
         """Items of each planned chunk, in order of dispatch. Empty if the data does not tell
         its length (:attr:`fixed_chunk_size` then tells the size in use).
@@ -161,6 +171,7 @@ class Plan:
         return {
             "backend": self.backend,
             "workers": self.workers,
+            "interpreters": self.interpreters,
             "chunks": list(self.chunks),
             "schedule": chosen.schedule.kind,
             "fixed_chunk_size": self.fixed_chunk_size,

@@ -10,7 +10,7 @@ import threading
 from amorsize import cost_store
 from amorsize.backend import Backend
 from amorsize.cost_store import Stored
-from amorsize.costs import STEADY_S, BackendCosts, Figure
+from amorsize.costs import STEADY_S, BackendCosts, Check, Figure
 
 CALIBRATION_SHARE, UNNOTICED_SHARE = 0.05, 0.005
 """Largest parts that may go into measuring one backend: of the predicted makespan where its costs
@@ -53,7 +53,7 @@ def price(
         known = _known.get(key)
     if known is None:
         known = cost_store.load(backend, workers)
-    if known is None or _is_guess(known.costs) or (large and _lacks_large(known.costs)):
+    if known is None or _lacks(known.costs, large=large):
         most_s = None if worth_s is None else share * worth_s
         measured = _measure_if_worth(backend, workers, most_s, running=running, full=large)
         known = measured or known
@@ -171,11 +171,11 @@ def _keep(backend: Backend, workers: int, stored: Stored) -> None:
     cost_store.save(backend, workers, stored)
 
 
-def _is_guess(costs: BackendCosts | None) -> bool:
-    """Whether a run has seen what starting takes, and nobody has measured the rest."""
-    if costs is None:
-        return False
-    return costs.dispatch_s.origin == "fallback" and not costs.dispatch_s.checks
+def _lacks(costs: BackendCosts | None, *, large: bool) -> bool:
+    """Whether there is more to measure: a run has only seen what starting takes, or large
+    messages are wanted. What could not be measured is not tried again.
+    """
+    return costs is not None and (costs.is_guess or (large and _lacks_large(costs)))
 
 
 def _lacks_large(costs: BackendCosts | None) -> bool:
@@ -245,9 +245,9 @@ def _compared(backend: Backend, workers: int, costs: BackendCosts) -> BackendCos
 
 
 def _failed(costs: BackendCosts, reason: str) -> BackendCosts:
-    note = f"not measured: {reason}"
+    note, check = f"not measured: {reason}", Check("measured", False, reason)
     changed = {
-        name: figure._replace(note=note)
+        name: figure._replace(note=note, checks=(check,))
         for name, figure in costs.figures().items()
         if figure.origin == "fallback"
     }

@@ -22,9 +22,7 @@ class DaskBackend(contract.Backend):
 
     name = "dask"
     traits = contract.Traits(remote=True, survives_worker_death=True, stores_inputs=True, rank=3)
-    options: Mapping[str, str] = {  # type: ignore[misc]
-        "wait_s": "seconds to wait for the first worker, or for one after all died (default 30)"
-    }
+    options: Mapping[str, str] = {"wait_s": "seconds to wait for a worker if there is none (30)"}  # type: ignore[misc]
 
     def __init__(self, client: Any = None) -> None:
         self._client = client
@@ -39,9 +37,8 @@ class DaskBackend(contract.Backend):
     def client(self) -> Any:
         """The client in use if one is connected, else ``None``."""
         client = self._client
-        if client is None and (distributed := sys.modules.get("distributed")) is not None:
-            with suppress(ValueError, AttributeError):  # none, or distributed is half imported
-                client = distributed.default_client()
+        with suppress(KeyError, ValueError, AttributeError):  # none, or it is half imported
+            client = client or sys.modules["distributed"].default_client()
         usable = getattr(client, "status", "") == "running" and not client.asynchronous
         return client if usable else None
 
@@ -57,13 +54,20 @@ class DaskBackend(contract.Backend):
         return Availability(True, "no client: a local cluster is started for each run")
 
     def capacity(self, limits: Limits) -> Capacity:
-        """All threads of all workers of the cluster; this host's cores if none is up."""
+        """All threads of all workers of the cluster, and the processes they live in; this host's
+        cores if none is up.
+        """
         if (client := self.client()) is None:
             return Capacity(limits.workers, limits.cores)
-        workers = list(client.scheduler_info(n_workers=-1)["workers"].values())
-        threads = max(1, sum(worker["nthreads"] for worker in workers))
-        memory = [w["memory_limit"] // w["nthreads"] for w in workers if w.get("memory_limit")]
-        return Capacity(threads, float(threads), min(memory, default=0) or None)
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        threads = max(1, sum(worker["nthreads"] for worker in workers.values()))
+        memory = [w["memory_limit"] // w["nthreads"] for w in workers.values() if w["memory_limit"]]
+        this_host = (sys.modules["distributed"].utils.get_ip(), "127.0.0.1")
+        here = sum(w["nthreads"] for w in workers.values() if w["host"] in this_host)
+        cores = threads - max(0.0, here - limits.cores)  # those of this host share its cores
+        # Workers within one process have addresses like inproc://HOST/PROCESS/NUMBER.
+        homes = max(1, len({(*address.split("/")[:4],) for address in workers}))
+        return Capacity(threads, cores, min(memory, default=0) or None, interpreters=homes)
 
     def configuration(self) -> str:
         """Costs depend on Dask's version, and on the cluster if one is up: another address is

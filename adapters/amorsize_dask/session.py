@@ -70,11 +70,10 @@ class DaskSession(contract.RelaySession):
     def __init__(self, client: Any, request: contract.OpenRequest) -> None:
         super().__init__("dask")
         self._request, self._function = request, request.payload  # its error before a long start
-        self._group = f"amorsize-{uuid.uuid4().hex}"
-        self._careful, self._one_goes = 0, asyncio.Lock()
+        self._group, self._one_goes = f"amorsize-{uuid.uuid4().hex}", asyncio.Lock()
         self._dead: dict[str, set[_Flight]] = {}
         self._born: dict[str, float] = {}
-        self._wait_s = float(request.options.get("wait_s", 30))
+        self._careful, self._wait_s = 0, float(request.options.get("wait_s", 30))
         with ExitStack() as stack:
             with suppress(ValueError, KeyError, AttributeError):  # not inside a task
                 distributed.get_worker()

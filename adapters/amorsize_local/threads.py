@@ -26,7 +26,7 @@ class ThreadBackend(ExecutorBackend):
 
     def capacity(self, limits: Limits) -> Capacity:
         """One thread a core for work that computes; more for work that waits."""
-        return Capacity(limits.workers, limits.cores, elastic=True)
+        return Capacity(limits.workers, limits.cores, elastic=True, interpreters=1)
 
     def fallback_costs(self) -> BackendCosts:
         """Of the order seen for ``ThreadPoolExecutor`` (docs/costs.md)."""

@@ -11,6 +11,7 @@ from amorsize.calibration.start import Starting, starting
 from amorsize.calibration.transfer import ASKS, Transfers, transfers
 from amorsize.costs import STEADY_S, BackendCosts, Check, Figure, declared
 from amorsize.model import Configuration, predict
+from amorsize.probes import limits
 from amorsize.profile import Profile
 from amorsize.schedule import fixed
 
@@ -78,7 +79,10 @@ def _measured(
         if not running:
             start = starting(backend, workers, budget, first=first)
         asks = (*ASKS, terms.NAP)
-        with opened(backend, workers, budget, asks, cold=not running) as probe:
+        interpreters = backend.capacity(limits()).interpreters_of(workers, backend.traits)
+        with opened(
+            backend, workers, budget, asks, cold=not running, interpreters=interpreters
+        ) as probe:
             found = terms.throughput(probe, budget)
             moved = transfers(probe, backend.traits, budget, full=full)
             default = backend.fallback_costs()
@@ -134,8 +138,9 @@ def _explained(costs: BackendCosts, backend: Backend, probe: Probe) -> BackendCo
     if backend.traits.inline:
         return costs
     chunks, size = _BURST
+    workers, schedule = probe.workers, fixed(size, probe.workers)
     setting = Configuration(
-        backend.traits, costs.running(), probe.workers, probe.workers, fixed(size, probe.workers)
+        backend.traits, costs.running(), workers, workers, schedule, probe.interpreters
     )
     predicted_s = predict(_IDLE, setting, chunks * size).seconds
     for _ in range(_TRIES):

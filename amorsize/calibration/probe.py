@@ -49,6 +49,7 @@ class Probe:
         session: the session; all its workers have answered.
         request: what it was opened with.
         traits: its backend's.
+        interpreters: interpreters that its workers live in.
         budget: the time for it.
     """
 
@@ -62,10 +63,15 @@ class Probe:
     """Seconds of a round trip, once they are known: the runner keeps as much in flight."""
 
     def __init__(
-        self, session: Session, request: OpenRequest, traits: Traits, budget: Budget
+        self,
+        session: Session,
+        request: OpenRequest,
+        traits: Traits,
+        interpreters: int,
+        budget: Budget,
     ) -> None:
         self._session, self._request, self._traits = session, request, traits
-        self._budget = budget
+        self.interpreters, self._budget = interpreters, budget
         self._number = 0
         self._sent = self._back = 0.0
 
@@ -78,11 +84,6 @@ class Probe:
     def carries_items(self) -> bool:
         """Whether items travel; otherwise workers know beforehand all that they can be asked."""
         return self._request.source is None
-
-    @property
-    def shares_gil(self) -> bool:
-        """Whether one worker at a time runs Python code."""
-        return self._traits.shares_gil
 
     def trip(self, item: Any = NOTHING, count: int = 1, *, stored: bool = False) -> float:
         """Seconds to send ``count`` chunks of one item and hold all their results; whether the
@@ -213,10 +214,12 @@ def opened(
     function: Callable[[Any], Any] = answer,
     *,
     cold: bool = False,
+    interpreters: int | None = None,
 ) -> Iterator[Probe]:
     """A session with all its workers up; times its start and its end. Workers that see the
     caller's data can be asked for ``asks`` only. ``cold`` tells that the engine is started by
-    this: a cluster's workers come one by one.
+    this: a cluster's workers come one by one. The workers live in so many ``interpreters``, by
+    default in one each.
     """
     traits = backend.traits
     visible = traits.shares_memory or traits.inherits_memory
@@ -228,7 +231,7 @@ def opened(
     session = backend.open(request)
     finished = False
     try:
-        probe = Probe(session, request, traits, budget)
+        probe = Probe(session, request, traits, interpreters or workers, budget)
         probe.trip(count=workers)
         if cold and traits.remote and workers > 1:
             probe.gather()

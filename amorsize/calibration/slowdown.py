@@ -23,8 +23,9 @@ _FINE_S = 1e-4
 
 
 def slowdown(probe: Probe, default: Figure) -> Figure:
-    """Measured if the backend's author does not declare it: in all workers at once, and in the
-    caller before and after. What threads of the caller wait for is a term of its own.
+    """Measured if the backend's author does not declare it: in one worker of each interpreter at
+    once, and in the caller before and after. What workers that share an interpreter wait for is a
+    term of its own.
     """
     if default.origin != "fallback" or not probe.carries_items:
         return default
@@ -32,7 +33,7 @@ def slowdown(probe: Probe, default: Figure) -> Figure:
         return default
     steps = int(_PROBE_STEPS * _SPIN_S / min(spin(_PROBE_STEPS).wall_s for _ in range(3)))
     before = spin(steps)
-    there = [probe.answers(Ask(spins=steps), probe.workers) for _ in range(_ROUNDS)]
+    there = [probe.answers(Ask(spins=steps), probe.interpreters) for _ in range(_ROUNDS)]
     return factor([before, spin(steps)], there, host_name())
 
 
@@ -44,8 +45,8 @@ def factor(here: Sequence[Spun], there: Sequence[Sequence[Spun]], host: str) -> 
     fast, but for memory and caches that workers share, which is no matter of the engine. Workers
     on other hosts may compute more slowly, too.
     """
-    # Of a round as a whole: of two that share a lock the first may not have to wait. The least of
-    # the rounds: what other programs add is not the engine's.
+    # Of a round as a whole, and of the rounds the least: what other programs add is not the
+    # engine's, nor are workers that happen to share an interpreter.
     rounds = [sum(s.wall_s for s in spun) / sum(s.cpu_s for s in spun) for spun in there]
     waits = summary(rounds)
     times = min(rounds) * sum(s.cpu_s for s in here) / sum(s.wall_s for s in here)

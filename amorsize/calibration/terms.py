@@ -96,7 +96,7 @@ def _item(probe: Probe, few_s: float, chunk_s: float, budget: Budget) -> Figure:
     """Seconds of one worker per item: chunks of many items against as many of one."""
     least, most = (3, 5) if probe.latency_s < QUICK_S else (1, 2)
     times = repeated(lambda: probe.burst(_FEW, _ITEMS).wall_s, budget, least=least, most=most)
-    lanes = 1 if probe.shares_gil else min(_FEW, probe.workers)
+    lanes = min(_FEW, probe.interpreters)
     item = quality.rate(summary(times), few_s, _FEW * (_ITEMS - 1) / lanes, NEGLIGIBLE_ITEM_S)
     check = quality.not_cheaper("a chunk", chunk_s, "an item within", item.value)
     return quality.with_check(item, check)

@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from amorsize.backend import (
@@ -20,9 +21,9 @@ from amorsize.backend import (
 )
 from amorsize.costs import BackendCosts
 from amorsize.errors import InvalidArgument
-from amorsize.testing.driving import Settings, chunk, needs
+from amorsize.testing.driving import Settings, chunk, chunks_of, needs
 from amorsize.testing.lifetimes import belongings
-from amorsize.testing.tasks import itself, square
+from amorsize.testing.tasks import Meeting, itself, square
 
 
 class Declarations(Settings):
@@ -101,6 +102,29 @@ class Declarations(Settings):
         assert capacity.cores > 0, f"capacity is {capacity.cores!r} cores"
         memory = capacity.memory_per_worker_bytes
         assert memory is None or memory > 0, f"memory per worker is {memory!r} bytes"
+
+    def test_interpreters(self, backend: Backend, tmp_path: Path) -> None:
+        """Workers that share an interpreter, and its lock, say so"""
+        from amorsize.probes import limits
+
+        self._usable(backend)
+        capacity, traits = backend.capacity(limits()), backend.traits
+        slots = capacity.workers
+        said = capacity.interpreters_of(slots, traits)
+        declared = capacity.interpreters
+        assert declared is None or declared >= 1, f"capacity has {declared!r} interpreters"
+        workers = self._workers(backend)
+        meeting = Meeting(str(tmp_path / "meeting"), workers, self.patience_s / 6)
+        with self._open(backend, meeting) as driver:
+            outcomes = driver.run(chunks_of(range(workers), 1))
+        met, places = zip(*(outcome.values[0] for outcome in outcomes), strict=True)
+        needs(all(met), f"{workers} chunks did not run at once")
+        found = len(set(places))
+        assert found <= said, f"{workers} chunks ran in {found} interpreters, not in {said}"
+        assert found == workers or said < slots, (
+            f"{workers} chunks ran at once in {found} interpreters, whose locks they share: "
+            "capacity(...) must say how many there are, or the traits that there is one"
+        )
 
     def test_options(self, backend: Backend) -> None:
         """Unknown options are refused by name, known ones are described"""

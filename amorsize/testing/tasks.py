@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+
+from amorsize.worker import host_name
 
 ITEM_S = 0.0002
 """Seconds of an ordinary item: short enough for hundreds, long enough that a sample of some
@@ -169,6 +172,26 @@ class Deadly:
         except FileExistsError:
             return False
         return True
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Returns where it ran and whether it met others: it waits until ``number`` items run at
+    once, or for ``patience_s``.
+    """
+
+    path: str
+    number: int
+    patience_s: float
+
+    def __call__(self, item: int) -> tuple[bool, tuple[str, int, int]]:
+        """Come to the meeting."""
+        append_line(self.path, item)
+        until = time.monotonic() + self.patience_s
+        while len(lines_of(self.path)) < self.number and time.monotonic() < until:
+            time.sleep(0.005)
+        met = len(lines_of(self.path)) == self.number
+        return met, (host_name(), os.getpid(), id(sys.modules))
 
 
 class Weighed:

@@ -226,6 +226,21 @@ class SaysItSurvives(Processes):
         return ExecutorSession(self.name, self.traits, request, self.executor(request.workers))
 
 
+class SharesALock(ExecutorBackend):
+    """Workers that are threads of one interpreter, which it does not tell."""
+
+    name = "one-lock"
+    traits = Traits()
+
+    def executor(self, workers: int) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(workers)
+
+    def open(self, request: OpenRequest) -> Session:
+        # Not owned: as the worker of such an engine this process would be held to its share.
+        context = self.executor(request.workers)
+        return ExecutorSession(self.name, self.traits, request, context, owned=False)
+
+
 BROKEN: dict[str, tuple[Callable[[], Backend], dict[str, str]]] = {
     "loses order": (
         LosesOrder,
@@ -299,6 +314,10 @@ BROKEN: dict[str, tuple[Callable[[], Backend], dict[str, str]]] = {
     "ignores cancel": (
         IgnoresCancel,
         {"test_cancel_drops_what_is_queued": "still ran 200 of 200 queued chunks"},
+    ),
+    "shares an interpreter": (
+        SharesALock,
+        {"test_interpreters": "2 chunks ran at once in 1 interpreters, whose locks they share"},
     ),
     "takes any option": (
         TakesAnyOption,
