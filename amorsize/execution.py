@@ -257,7 +257,7 @@ class Execution:
         memory = planning.limits.shared_memory_bytes if planning.limits else None
         run.window = Window(memory, planning.profile.outputs.nbytes)
         for _, values in planning.sample.results[-1:]:
-            run.window.observe(values, 0)
+            run.window.observe(values, 0, () if feed.is_indexed else planning.sample.recent_items)
         run.may_give_up = self._may_work_here() and not self._backend.traits.remote
         run.latency_s = offer.costs.latency_s.value if offer else 0.0
         if planning.unsampled:

@@ -109,6 +109,13 @@ def _measured(plan: Plan) -> list[str]:
         f"  first call  {seconds(profile.first_call_s)}",
         f"  waiting     {profile.waiting_share:.0%} of the time",
     ]
+    if profile.sizing is not None:
+        what, points, exponent, error = profile.sizing
+        power = "" if exponent == 1.0 else f" to the power of {exponent:.2g}"
+        lines.append(
+            f"  sizes       items take longer by their {what}{power}, seen {points} times: "
+            f"mean known to {error:.0%}"
+        )
     if profile.trend:
         times = f"{abs(profile.trend):.0%} of the mean"
         end = "end" if profile.trend > 0 else "front"

@@ -26,6 +26,19 @@ class Packing(NamedTuple):
 UNMEASURED = Packing()
 
 
+class Sizing(NamedTuple):
+    """That seconds follow a size of the items, which tells of those that did not run."""
+
+    what: str
+    """The size: ``length``, ``value``, ``bytes``, ``file size``, perhaps of a part."""
+    points: int
+    """Sampled blocks that show it."""
+    exponent: float
+    """Power of the size that seconds follow; 1 for a straight line."""
+    error: float
+    """Standard error of the mean item time that is left, relative to it."""
+
+
 class Profile(NamedTuple):
     """The measured workload."""
 
@@ -44,7 +57,8 @@ class Profile(NamedTuple):
     longest_s: float
     """Longest time of one sampled item, the first left out where others were measured."""
     durations: tuple[float, ...]
-    """Seconds per item of each timed block, in order of position in the data."""
+    """Seconds per item of each timed block, in order of position in the data; where seconds follow
+    a size, those expected of items all over the data, in ascending order."""
     first_call_s: float
     """Seconds of the very first call."""
     warmup_s: float
@@ -73,6 +87,8 @@ class Profile(NamedTuple):
     only the front is seen."""
     resumed: int = 0
     """Items with a result in a journal when the sample began."""
+    sizing: Sizing | None = None
+    """The size of the items that their seconds follow, ``None`` if they follow none."""
 
     @property
     def remaining(self) -> int | None:
@@ -87,10 +103,14 @@ class Profile(NamedTuple):
     @property
     def relative_error(self) -> float:
         """Standard error of the mean item time, relative to it; 1 if only one call was seen."""
+        if self.sizing is not None:
+            return self.sizing.error
         if len(self.durations) < 2 or self.item_s <= 0:
             return 1.0
         return self.item_sd_s / self.item_s / math.sqrt(len(self.durations))
 
     def to_dict(self) -> dict[str, Any]:
         """The profile as plain data."""
-        return self._asdict() | {"inputs": self.inputs._asdict(), "outputs": self.outputs._asdict()}
+        told = {"inputs": self.inputs._asdict(), "outputs": self.outputs._asdict()}
+        sizing = None if self.sizing is None else self.sizing._asdict()
+        return self._asdict() | told | {"sizing": sizing}

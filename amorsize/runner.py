@@ -289,7 +289,8 @@ class Run:
         """
         if not outcome.values:
             return
-        self.window.observe(outcome.values, outcome.nbytes)
+        held = () if self.feed.is_indexed else chunk.items or ()
+        self.window.observe(outcome.values, outcome.nbytes, held)
         wall_s = outcome.times.wall_s
         self._chunk_wall_s, self._computed_s = wall_s, self._computed_s + wall_s
         seen = wall_s / len(outcome.values)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from amorsize.blocks import STEADY, STEADY_BY_SIZE, Block, Blocks, Estimate, profile_of, unknown
 from amorsize.errors import ItemError
 from amorsize.guard import rest
 from amorsize.judge import AFTER_ALL, item_error, placeholder
@@ -21,7 +22,6 @@ from amorsize.monitor import Monitor, running_threads
 from amorsize.policy import DEFAULT, Policy
 from amorsize.profile import Profile
 from amorsize.source import IndexedSource, Piece, Source, Span, StreamSource
-from amorsize.trend import trend_of
 from amorsize.worker import peak_rss_bytes, rss_bytes
 
 if TYPE_CHECKING:
@@ -40,12 +40,6 @@ of a sample if they take more than the second share of the time that it takes si
 MOST_S = 0.25
 """Most seconds of a sample of several items: workers could have run them side by side, and what
 remains unclear then the run will see."""
-USUAL = 1.5
-"""A first call that takes no more than this many times as long as the next ones, and no less than
-that, is one of them."""
-STEADY = 0.05
-"""Relative standard error of the mean at which sampling ends early, from three blocks on; until
-then the budget is used, because a heavy tail hides from the first few items."""
 WORTHLESS_S = 0.010
 """Seconds of plain loop left below which no decision is worth another sample."""
 _BLOCK_S = 0.0002
@@ -76,32 +70,19 @@ class Sample(NamedTuple):
     """Further attempts at items that had raised."""
 
 
-class _Block(NamedTuple):
-    """One timed stretch of consecutive items."""
-
-    start: int
-    values: list[Any]
-    wall_s: float
-    cpu_s: float
-    process_cpu_s: float
-
-    @property
-    def per_item_s(self) -> float:
-        return self.wall_s / len(self.values)
-
-
 class _Recorder:
     """State while sampling."""
 
     def __init__(
         self,
         function: Callable[[Any], Any],
+        source: Source,
         policy: Policy = DEFAULT,
         elsewhere: Elsewhere | None = None,
         keep: Callable[[int, list[Any]], object] | None = None,
     ) -> None:
         self.function, self.policy, self.elsewhere, self.keep = function, policy, elsewhere, keep
-        self.blocks: list[_Block] = []
+        self.seen = Blocks(source)
         self.results: list[Piece] = []
         """Of the blocks, and of the one that an item has ended."""
         self.last_items: Sequence[Any] = []
@@ -142,7 +123,7 @@ class _Recorder:
         wall = max(wall - self.empty_s, 1e-9)
         cpu, process = time.thread_time() - cpu, _process_cpu_s() - process
         process -= self.beside_s() - beside
-        self.blocks.append(_Block(start, loop.values, wall, max(cpu, 0.0), max(process, 0.0)))
+        self.seen.all.append(Block(start, loop.values, wall, max(cpu, 0.0), max(process, 0.0)))
         self.last_items = items
         return True
 
@@ -181,29 +162,9 @@ class _Recorder:
         self._forgive(start, values, failures)
         self._have(start, values)
         wall, cpu = worker.wall_s - wall, worker.cpu_s - cpu
-        self.blocks.append(_Block(start, values, max(wall, 1e-9), cpu, cpu))
+        self.seen.all.append(Block(start, values, max(wall, 1e-9), cpu, cpu))
         self.last_items = items
         return True
-
-    @property
-    def steady(self) -> list[_Block]:
-        """The blocks that tell about a usual item: all but the first call, unless it took about
-        as long as the one or two others that there are.
-        """
-        others = self.blocks[1:]
-        if len(others) > 2 or not others:
-            return others or self.blocks
-        usual_s = _mean([block.per_item_s for block in others])
-        is_usual = usual_s / USUAL <= self.blocks[0].per_item_s <= USUAL * usual_s
-        return self.blocks if is_usual else others
-
-    @property
-    def elapsed_s(self) -> float:
-        return sum(block.wall_s for block in self.blocks)
-
-    @property
-    def mean_s(self) -> float:
-        return _mean([block.per_item_s for block in self.steady])
 
 
 def sample(
@@ -225,7 +186,7 @@ def sample(
     ``KeyboardInterrupt`` and its kind pass through.
     """
     worker = None if elsewhere is None else elsewhere()
-    recorder = _Recorder(function, policy, worker, keep)
+    recorder = _Recorder(function, source, policy, worker, keep)
     if worker is None:
         recorder.time_nothing()
     recorder.spinning = 0 if worker is not None else running_threads() - 1
@@ -243,21 +204,21 @@ def sample(
     seen, highest = monitor.peak_rss_bytes, peak_rss_bytes()
     growth = max(0, rss_bytes() - rss, seen - rss, highest - rss if highest > peak else 0)
     results = sorted(recorder.results, key=lambda piece: piece[0])
-    profile = _profile(recorder, source, monitor, growth)
+    profile = profile_of(
+        recorder.seen, source, monitor, spinning=recorder.spinning, rss_growth=growth
+    )
+    if recorder.seen.all:
+        profile = profile._replace(sampled=sum(len(values) for _, values in results))
     if done:
         profile = profile._replace(resumed=sum(stop - start for start, stop in done))
-    start = recorder.blocks[-1].start if recorder.blocks else 0
+    start = recorder.seen.all[-1].start if recorder.seen.all else 0
     errors, again = recorder.errors, rest(function) if worker is None else worker.retries
     return Sample(profile, results, recorder.last_items, start, recorder.failure, errors, again)
 
 
 def unsampled(source: Source) -> Sample:
     """A sample of nothing."""
-    return Sample(_unknown(source.length), [], [])
-
-
-def _unknown(items: int | None) -> Profile:
-    return Profile(items, 0, 0.0, 0.0, 0.0, 0.0, 0.0, (), 0.0, 0.0, 1.0, False, 0.0, 1.0, 0)
+    return Sample(unknown(source.length), [], [])
 
 
 def _run_blocks(recorder: _Recorder, source: Source, done: Sequence[Span]) -> None:
@@ -279,30 +240,40 @@ def _run_blocks(recorder: _Recorder, source: Source, done: Sequence[Span]) -> No
 
 
 def _is_enough(recorder: _Recorder, length: int | None) -> bool:
-    blocks, spent = recorder.steady, recorder.elapsed_s + recorder.reading_s
-    done = sum(len(block.values) for block in recorder.blocks)
-    if length is not None and done >= length:
+    seen = recorder.seen
+    left = None if length is None else length - seen.items
+    if left is not None and left <= 0:
         return True
-    serial_s = recorder.mean_s * (length - done) if length is not None else 0.0
-    times = [block.per_item_s for block in blocks]
-    error = _error_of_mean(times)
-    busy = math.fsum(min(block.process_cpu_s, block.wall_s) for block in recorder.blocks)
-    busy_share = busy / max(recorder.elapsed_s, 1e-9)
-    least_s = serial_s * max(1 / _SIDE_BY_SIDE, busy_share)
-    # An uncertain mean may be too small: so is what it says of the time that a sample may take.
-    budget_s = max(BUDGET_S, min(MOST_S, BUDGET_SHARE * least_s * (1 + min(1.0, 2 * error))))
-    if length is not None and busy_share < WAITING and len(recorder.blocks) > 1:
-        # Side by side it would be over in no time: two items say how it waits.
-        budget_s = min(budget_s, WAITING_SHARE * least_s)
-    if spent >= budget_s:
+    known = seen.estimate()
+    serial_s = known.mean_s * left if left is not None else 0.0
+    # The first call has to be made in any case; what it builds, later ones need not.
+    first_s = seen.all[0].wall_s
+    spent_s = seen.elapsed_s - first_s + recorder.reading_s
+    if spent_s + known.mean_s > _budget_s(recorder, known, serial_s):
         return True
-    if len(recorder.blocks) <= 3:
+    if len(seen.all) <= 3:
         return False
-    if (length or 0) and (1 + 2 * error) * serial_s < WORTHLESS_S:
+    if left and (1 + 2 * known.error) * serial_s < WORTHLESS_S:
         return True
     # A GIL share needs some milliseconds of watching: go on that long where it matters.
-    seen_enough = spent >= Monitor.needed_s() or serial_s < 10 * Monitor.needed_s()
-    return seen_enough and error < STEADY
+    needed_s = Monitor.needed_s()
+    seen_enough = spent_s + first_s >= needed_s or serial_s < 10 * needed_s
+    return seen_enough and known.error < (STEADY if known.sized is None else STEADY_BY_SIZE)
+
+
+def _budget_s(recorder: _Recorder, known: Estimate, serial_s: float) -> float:
+    """Seconds that the items after the first may take."""
+    blocks = recorder.seen.all
+    busy_s = math.fsum(min(block.process_cpu_s, block.wall_s) for block in blocks)
+    busy_share = busy_s / max(recorder.seen.elapsed_s, 1e-9)
+    least_s = serial_s * max(1 / _SIDE_BY_SIDE, busy_share)
+    # An uncertain mean may be too small: so is what it says of the time that a sample may take.
+    doubt = min(1.0, 2 * known.error) if len(recorder.seen.steady) > 1 else 1.0
+    budget_s = max(BUDGET_S, min(MOST_S, BUDGET_SHARE * least_s * (1 + doubt)))
+    if serial_s and busy_share < WAITING and len(blocks) > 1:
+        # Side by side it would be over in no time: two items say how it waits.
+        budget_s = min(budget_s, WAITING_SHARE * least_s)
+    return budget_s
 
 
 class _Spread:
@@ -314,14 +285,26 @@ class _Spread:
 
     def blocks(self, recorder: _Recorder) -> Iterator[tuple[int, Sequence[Any]]]:
         length = self._source.length
-        for position in positions(length):
-            start = self._free_from(position)
+        for fraction in fractions(length):
+            size = _block_size(recorder, length)
+            start = self._free_from(self._position(recorder, fraction, size))
             if start is None:
                 return
             next_taken = min((s for s, _ in self._taken if s > start), default=length)
-            stop = min(start + _block_size(recorder, length), next_taken)
+            stop = min(start + size, next_taken)
             self._taken = sorted([*self._taken, (start, stop)])
             yield start, _again_and_again(self._source.items(start, stop))
+
+    def _position(self, recorder: _Recorder, fraction: float, size: int) -> int:
+        """The position after that share of the items. Single long ones are taken by their order of
+        size instead, if they have one: small and large ones alike.
+        """
+        length, seen = self._source.length, recorder.seen
+        if size == 1 and seen.all and seen.estimate().mean_s * length > WORTHLESS_S:
+            order = seen.order
+            if order is not None:
+                return order[int(fraction * len(order))]
+        return int(fraction * length)
 
     def _free_from(self, position: int) -> int | None:
         """The first free index from a position on, or from the front if there is none."""
@@ -367,113 +350,32 @@ class _Front:
 
 
 def positions(length: int) -> Iterator[int]:
-    """The first item, then positions that fill the data more and more evenly, without end: the
-    fractional parts of multiples of the golden ratio, starting from the middle.
+    """The first item, then positions that fill the data more and more evenly, without end."""
+    return (int(fraction * length) for fraction in fractions(length))
+
+
+def fractions(length: int) -> Iterator[float]:
+    """0, then the fractional parts of multiples of the golden ratio, starting from the middle: as
+    many as there are items, and none for none.
     """
     if length <= 0:
         return
-    yield 0
+    yield 0.0
     fraction = 0.5
     for _ in range(length):
-        yield int(fraction * length)
+        yield fraction
         fraction = (fraction + 0.6180339887498949) % 1.0
 
 
 def _block_size(recorder: _Recorder, length: int | None) -> int:
     """Items of the next timed block: one, unless they are so short that the clock matters."""
-    if not recorder.blocks:
+    others = recorder.seen.all[1:]
+    if not others:  # the first call tells little
         return 1
-    per_item = min(block.per_item_s for block in recorder.blocks)
+    per_item = math.fsum(block.per_item_s for block in others) / len(others)
     wanted = max(1, int(_BLOCK_S / max(per_item, 1e-9)))
-    grown = min(wanted, 20 * max(len(block.values) for block in recorder.blocks))
+    grown = min(wanted, 20 * max(len(block.values) for block in others))
     return grown if length is None else max(1, min(grown, length // 50))
-
-
-def _profile(recorder: _Recorder, source: Source, monitor: Monitor, rss_growth: int) -> Profile:
-    blocks = sorted(recorder.steady, key=lambda block: block.start)
-    sampled = sum(len(values) for _, values in recorder.results)
-    items = source.length
-    if isinstance(source, StreamSource) and source.exhausted:
-        items = source.taken
-    if not blocks:
-        return _unknown(items)
-    times = [block.per_item_s for block in blocks]
-    count = sum(len(block.values) for block in blocks)
-    mean, wall = _mean(times), sum(block.wall_s for block in blocks)
-    own = sum(block.cpu_s for block in blocks)
-    others = sum(block.process_cpu_s for block in blocks) - own
-    process = own + max(0.0, others - recorder.spinning * wall)
-    rise, around = _detrended(blocks, times, source)
-    # Blocks average over their items, which hides their spread: scale it back.
-    scale = math.sqrt(max(1.0, count / len(blocks)))
-    spread = _deviation(around) * scale if len(times) > 1 else 0.0
-    gil_share = _gil_share(monitor, own / wall if wall > 0 else 1.0)
-    # Time off the processor with the lock held is other programs' time, not waiting.
-    waiting = min(1.0 - gil_share, max(0.0, 1.0 - process / wall)) if wall > 0 else 0.0
-    first = recorder.blocks[0].wall_s
-    measured = monitor.watched_s >= monitor.needed_s()
-    return Profile(
-        items=items,
-        sampled=sampled,
-        sample_s=recorder.elapsed_s,
-        item_s=mean,
-        item_cpu_s=mean * (process / wall if wall > 0 else 1.0),
-        item_sd_s=spread,
-        longest_s=max(times),
-        durations=tuple(times),
-        first_call_s=first,
-        warmup_s=first - mean if len(recorder.blocks) > 1 and first > 3 * mean else 0.0,
-        gil_share=gil_share,
-        gil_measured=measured,
-        waiting_share=waiting,
-        inner_cores=max(1.0, process / wall) if wall > 0 else 1.0,
-        item_rss_bytes=rss_growth,
-        trend=rise / mean if mean > 0 else 0.0,
-    )
-
-
-def _detrended(
-    blocks: list[_Block], times: list[float], source: Source
-) -> tuple[float, list[float]]:
-    """Seconds by which items take longer at the end of the data than at its front, and times
-    without that.
-    """
-    if not isinstance(source, IndexedSource) or not source.length:
-        return 0.0, times
-    positions = [(block.start + len(block.values) / 2) / source.length for block in blocks]
-    rise = trend_of(positions, times)
-    if not rise:
-        return 0.0, times
-    return rise, [t - rise * (p - 0.5) for p, t in zip(positions, times, strict=True)]
-
-
-def _gil_share(monitor: Monitor, cpu_share: float) -> float:
-    """Share of the time in which the function holds the interpreter lock: all of its time on
-    the processor if the sample was too short to see. A function that mostly lets go of it
-    holds it no longer than it is on the processor; one that mostly holds it may have been
-    interrupted by other programs while it did.
-    """
-    if monitor.watched_s < monitor.needed_s():
-        return min(1.0, cpu_share)
-    held = monitor.held_share
-    return held if held > 0.5 else min(held, cpu_share)
-
-
-def _mean(values: list[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _error_of_mean(values: list[float]) -> float:
-    """Standard error of the mean, relative to it; 0 for a single value."""
-    if len(values) < 2:
-        return 0.0
-    return _deviation(values) / math.sqrt(len(values)) / (_mean(values) or 1.0)
-
-
-def _deviation(values: list[float]) -> float:
-    """Sample standard deviation; ``statistics`` would cost more to import than the sample."""
-    mean = _mean(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def _process_cpu_s() -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from amorsize.schedule import Schedule, tapered
@@ -13,10 +14,14 @@ MEMORY_SHARE = 0.1
 """Share of the memory for this process and its workers that results in flight may take."""
 WORKER_BYTES = 64_000_000
 """Bytes of results in flight for each worker, where memory allows: enough for any pipe."""
+CHUNK_BYTES = 4_000_000
+"""Memory of the caller that the items and results of a chunk may take if they are many: small ones
+take several times as much here as on the way, and larger chunks gain nothing."""
 PATIENCE_S = 0.01
 """Seconds of reading after which a stream's chunk is sent as it is: a slow producer must not
 keep the results of others waiting."""
 _LOOKED_AT = 4
+_REFERENCE_BYTES = 8
 
 
 class Window:
@@ -31,17 +36,18 @@ class Window:
         self.budget_bytes = math.inf if memory_bytes is None else MEMORY_SHARE * memory_bytes
         """Bytes that results in flight may take, however many workers there are."""
         self.item_bytes = item_bytes
-        """Bytes of a result, as seen lately; the largest counts for longer."""
+        """Bytes of a result, and of its item if that is held, too, as seen lately; the largest
+        counts for longer."""
 
-    def observe(self, values: list[Any], nbytes: int) -> None:
-        """Results of a chunk; ``nbytes`` is 0 where they did not travel."""
+    def observe(self, values: list[Any], nbytes: int, items: Sequence[Any] = ()) -> None:
+        """Results of a chunk; ``nbytes`` is 0 where they did not travel. ``items`` are theirs, if
+        only the run holds them: those of a stream.
+        """
         if not values:
             return
-        if nbytes:
-            seen = nbytes / len(values)
-        else:
-            some = values[:: max(1, len(values) // _LOOKED_AT)]
-            seen = sum(map(size_of, some)) / len(some)
+        seen = max(nbytes / len(values), _mean_size(values))
+        if items:
+            seen += _mean_size(items)
         self.item_bytes = max(seen, 0.9 * self.item_bytes + 0.1 * seen)
 
     def chunks(self, workers: int, latency_s: float, chunk_s: float, chunk_items: float) -> int:
@@ -61,18 +67,25 @@ class Window:
         return min(self.budget_bytes, workers * WORKER_BYTES)
 
     def fitting(self, schedule: Schedule) -> Schedule | None:
-        """The schedule with chunks so small that two a worker fit into the memory; ``None`` if
-        they do already, or if the caller has fixed their size.
+        """The schedule with chunks so small that two a worker fit into the memory, and none holds
+        many more bytes than it gains by; ``None`` if they are already, or if the caller has fixed
+        their size.
         """
         if schedule.kind != "tapered":
             return None
-        budget = self._budget(schedule.workers)
-        if self.item_bytes * schedule.largest * 2 * schedule.workers <= budget:
+        budget = min(CHUNK_BYTES, self._budget(schedule.workers) / (2 * schedule.workers))
+        if self.item_bytes * schedule.largest <= budget:
             return None
-        most = max(1, int(budget / (2 * schedule.workers * self.item_bytes)))
+        most = max(1, int(budget / self.item_bytes))
         if most >= schedule.largest:
             return None
         return tapered(min(most, schedule.smallest), most, schedule.workers)
+
+
+def _mean_size(values: Sequence[Any]) -> float:
+    """Bytes of one of these, and of what refers to it, going by some of them."""
+    some = values[:: max(1, len(values) // _LOOKED_AT)]
+    return sum(map(size_of, some)) / len(some) + _REFERENCE_BYTES
 
 
 def size_of(value: Any) -> int:

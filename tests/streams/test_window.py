@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from amorsize.schedule import fixed, tapered
-from amorsize.window import MEMORY_SHARE, Window, size_of
+from amorsize.window import CHUNK_BYTES, MEMORY_SHARE, Window, size_of
 
 
 def test_one_running_and_one_queued() -> None:
@@ -32,6 +32,16 @@ def test_chunks_shrink_where_memory_is_short() -> None:
     smaller = window.fitting(tapered(4, 100, 2))
     assert smaller == tapered(4, 25, 2)
     assert window.fitting(fixed(100, 2)) is None  # the caller's wish
+
+
+def test_many_small_items_and_results_take_little_of_the_callers_memory() -> None:
+    window = Window()
+    numbers = list(range(1_000, 2_000))
+    window.observe(numbers, nbytes=3_000, items=numbers)
+    assert window.item_bytes > 2 * 32  # in a list and in the heap, far more than pickled
+    smaller = window.fitting(tapered(1_000, 1_000_000, 2))
+    assert smaller is not None
+    assert smaller.largest * window.item_bytes <= CHUNK_BYTES
 
 
 def test_one_large_result_is_remembered() -> None:

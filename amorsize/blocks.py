@@ -1,0 +1,267 @@
+"""What the timed blocks of a sample tell about all items: means, spread, trend, sizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from amorsize.profile import Profile, Sizing
+from amorsize.source import IndexedSource, Source, Span, StreamSource
+from amorsize.trend import trend_of
+
+if TYPE_CHECKING:
+    from amorsize.monitor import Monitor
+    from amorsize.sizes import Sized, Sizes
+
+USUAL = 1.5
+"""A first call that takes no more than this many times as long as the next ones, and no less than
+that, is one of them."""
+STEADY = 0.05
+"""Relative standard error of the mean at which it is known well enough."""
+STEADY_BY_SIZE = 0.1
+"""The same where sizes tell the mean: no rare item can hide, as all have been looked at."""
+_GROWN = 0.25
+"""Blocks with less than this share of the items of the largest one were there to find out how many
+items a block should have: of functions so short the first calls take longer than later ones."""
+_LOOK_AGAIN = 1.5
+"""Sizes are compared with the times anew whenever there are so many times as many of these."""
+_QUANTILES = 64
+"""Expected times of items that are kept."""
+
+
+class Block(NamedTuple):
+    """One timed stretch of consecutive items."""
+
+    start: int
+    """Position of the first."""
+    values: list[Any]
+    """Their results."""
+    wall_s: float
+    """Seconds they took."""
+    cpu_s: float
+    """CPU seconds of the thread that ran them."""
+    process_cpu_s: float
+    """CPU seconds of its whole process."""
+
+    @property
+    def per_item_s(self) -> float:
+        """Seconds of an item."""
+        return self.wall_s / len(self.values)
+
+    @property
+    def span(self) -> Span:
+        """Positions of the items."""
+        return self.start, self.start + len(self.values)
+
+
+class Estimate(NamedTuple):
+    """What is known so far about an item that has not run."""
+
+    mean_s: float
+    """Mean seconds."""
+    error: float
+    """Standard error of that, relative to it; 0 for a single block."""
+    sized: Sized | None = None
+    """What sizes tell, if they do."""
+
+
+class Blocks:
+    """The timed blocks of one sample, in the order in which they ran."""
+
+    def __init__(self, source: Source) -> None:
+        self.all: list[Block] = []
+        self._source = source
+        self._sized: Sized | None = None
+        self._look_at = 3
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds of all."""
+        return math.fsum(block.wall_s for block in self.all)
+
+    @property
+    def items(self) -> int:
+        """Items that ran."""
+        return sum(len(block.values) for block in self.all)
+
+    @property
+    def steady(self) -> list[Block]:
+        """The blocks that tell about a usual item: all but the first call, unless it took about
+        as long as the one or two others that there are; and of those as large as they should be.
+        """
+        others = self.all[1:]
+        if not others:
+            return self.all
+        largest = max(len(block.values) for block in others)
+        others = [block for block in others if len(block.values) >= _GROWN * largest]
+        if len(others) > 2 or largest > 1:
+            return others
+        usual_s = mean([block.per_item_s for block in others])
+        is_usual = usual_s / USUAL <= self.all[0].per_item_s <= USUAL * usual_s
+        return self.all if is_usual else others
+
+    def estimate(self, *, closely: bool = False) -> Estimate:
+        """The mean of the times, or what sizes make of it where times are uneven; ``closely``
+        compares these with all times there are, otherwise now and then.
+        """
+        blocks = self.steady
+        times = [block.per_item_s for block in blocks]
+        plain = Estimate(mean(times), error_of_mean(times))
+        if plain.error <= STEADY or (len(blocks) < self._look_at and not closely):
+            sized = self._sized if plain.error > STEADY else None
+        else:
+            self._look_at = max(len(blocks) + 1, int(_LOOK_AGAIN * len(blocks)))
+            sized = self._sized = self._follow(blocks)
+        if sized is None or sized.mean_s <= 0:
+            return plain
+        error = sized.relation.spread_s / math.sqrt(len(times)) / max(plain.mean_s, 1e-12)
+        return Estimate(sized.mean_s, error, sized)
+
+    @cached_property
+    def sizes(self) -> Sizes | None:
+        """Sizes of the items, if the data shows them."""
+        from amorsize.sizes import sizes_of
+
+        return sizes_of(self._source)
+
+    @cached_property
+    def order(self) -> list[int] | None:
+        """Positions of items in the order of their sizes, if these differ."""
+        return None if self.sizes is None else self.sizes.order()
+
+    def _follow(self, blocks: list[Block]) -> Sized | None:
+        if self.sizes is None:
+            return None
+        return self.sizes.follow([(block.span, block.per_item_s) for block in blocks])
+
+
+def unknown(items: int | None) -> Profile:
+    """The profile of data of which nothing has run."""
+    return Profile(items, 0, 0.0, 0.0, 0.0, 0.0, 0.0, (), 0.0, 0.0, 1.0, False, 0.0, 1.0, 0)
+
+
+def profile_of(
+    seen: Blocks, source: Source, monitor: Monitor, *, spinning: int, rss_growth: int
+) -> Profile:
+    """What a sample has found out.
+
+    Args:
+        seen: the timed blocks.
+        source: the data.
+        monitor: what watched the sample.
+        spinning: other threads that ran before the function did: what they do is not its work.
+        rss_growth: bytes by which the process has grown at most.
+    """
+    items = source.length
+    if isinstance(source, StreamSource) and source.exhausted:
+        items = source.taken
+    blocks = sorted(seen.steady, key=lambda block: block.start)
+    if not blocks:
+        return unknown(items)
+    known = seen.estimate(closely=True)
+    wall = math.fsum(block.wall_s for block in blocks)
+    own = math.fsum(block.cpu_s for block in blocks)
+    others = math.fsum(block.process_cpu_s for block in blocks) - own
+    process = own + max(0.0, others - spinning * wall)
+    gil_share = _gil_share(monitor, own / wall if wall > 0 else 1.0)
+    first = seen.all[0].wall_s
+    usual_s = known.mean_s if known.sized is None else known.sized.first_s
+    found = Profile(
+        items=items,
+        sampled=seen.items,
+        sample_s=seen.elapsed_s,
+        item_s=known.mean_s,
+        item_cpu_s=known.mean_s * (process / wall if wall > 0 else 1.0),
+        item_sd_s=0.0,
+        longest_s=max(block.per_item_s for block in blocks),
+        durations=tuple(block.per_item_s for block in blocks),
+        first_call_s=first,
+        warmup_s=first - usual_s if len(seen.all) > 1 and first > 3 * usual_s else 0.0,
+        gil_share=gil_share,
+        gil_measured=monitor.watched_s >= monitor.needed_s(),
+        # Time off the processor with the lock held is other programs' time, not waiting.
+        waiting_share=min(1.0 - gil_share, max(0.0, 1.0 - process / wall)) if wall > 0 else 0.0,
+        inner_cores=max(1.0, process / wall) if wall > 0 else 1.0,
+        item_rss_bytes=rss_growth,
+    )
+    if known.sized is None:
+        return _spread_by_times(found, blocks, source)
+    return _spread_by_sizes(found, known)
+
+
+def _spread_by_times(found: Profile, blocks: list[Block], source: Source) -> Profile:
+    """Spread and trend as the timed blocks show them."""
+    times = list(found.durations)
+    rise, around = _detrended(blocks, times, source)
+    # Blocks average over their items, which hides their spread: scale it back.
+    scale = math.sqrt(max(1.0, sum(len(block.values) for block in blocks) / len(blocks)))
+    spread = deviation(around) * scale if len(times) > 1 else 0.0
+    trend = rise / found.item_s if found.item_s > 0 else 0.0
+    return found._replace(item_sd_s=spread, trend=trend)
+
+
+def _spread_by_sizes(found: Profile, known: Estimate) -> Profile:
+    """Spread and trend as sizes tell them of all items, also of those that did not run."""
+    sized = known.sized
+    assert sized is not None
+    expected = sized.expected
+    places = [(n + 0.5) / len(expected) for n in range(len(expected))]
+    rise = trend_of(places, expected)
+    around = [t - rise * (p - 0.5) for p, t in zip(places, expected, strict=True)]
+    ordered, count = sorted(expected), min(_QUANTILES, len(expected))
+    return found._replace(
+        item_sd_s=math.hypot(deviation(around), sized.relation.spread_s),
+        longest_s=max(found.longest_s, ordered[-1]),
+        durations=tuple(ordered[int((k + 0.5) * len(ordered) / count)] for k in range(count)),
+        trend=rise / found.item_s if found.item_s > 0 else 0.0,
+        sizing=Sizing(sized.what, sized.points, sized.relation.exponent, known.error),
+    )
+
+
+def _detrended(
+    blocks: list[Block], times: list[float], source: Source
+) -> tuple[float, list[float]]:
+    """Seconds by which items take longer at the end of the data than at its front, and times
+    without that.
+    """
+    if not isinstance(source, IndexedSource) or not source.length:
+        return 0.0, times
+    positions = [(block.start + len(block.values) / 2) / source.length for block in blocks]
+    rise = trend_of(positions, times)
+    if not rise:
+        return 0.0, times
+    return rise, [t - rise * (p - 0.5) for p, t in zip(positions, times, strict=True)]
+
+
+def _gil_share(monitor: Monitor, cpu_share: float) -> float:
+    """Share of the time in which the function holds the interpreter lock: all of its time on
+    the processor if the sample was too short to see. A function that mostly lets go of it
+    holds it no longer than it is on the processor; one that mostly holds it may have been
+    interrupted by other programs while it did.
+    """
+    if monitor.watched_s < monitor.needed_s():
+        return min(1.0, cpu_share)
+    held = monitor.held_share
+    return held if held > 0.5 else min(held, cpu_share)
+
+
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean."""
+    return math.fsum(values) / len(values)
+
+
+def error_of_mean(values: Sequence[float]) -> float:
+    """Standard error of the mean, relative to it; 0 for a single value."""
+    if len(values) < 2:
+        return 0.0
+    return deviation(values) / math.sqrt(len(values)) / (mean(values) or 1.0)
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Sample standard deviation; ``statistics`` would cost more to import than the sample."""
+    if len(values) < 2:
+        return 0.0
+    center = mean(values)
+    return math.sqrt(math.fsum((value - center) ** 2 for value in values) / (len(values) - 1))
