@@ -194,8 +194,8 @@ class Feed:
         return self._chunk(((start, start + len(items)),), items)
 
     def _chunk(self, spans: tuple[Span, ...], items: list[Any] | None) -> Chunk:
-        count = sum(stop - start for start, stop in spans)
-        chunk = Chunk(self._number, spans, items, count * self.item_s, self._stop)
+        chunk = Chunk(self._number, spans, items, 0.0, self._stop)
+        chunk.expected_s = chunk.count * self.item_s
         self._number += 1
         return chunk
 

@@ -202,9 +202,8 @@ class Run:
         if self.pilot is not None and self.pilot.tells:
             self.pilot.plan(self.feed, self.report)
             self._fit()
-        while not (self.gave_up or self.broken) and (
-            not self._flying or len(self._flying) + self.held() < self._window(session)
-        ):
+        room = self._window(session) - self.held()
+        while not (self.gave_up or self.broken) and (not self._flying or len(self._flying) < room):
             try:
                 chunk = self._next()
             except Exception as error:  # the data's own: after all items before it
@@ -212,21 +211,26 @@ class Run:
                 break
             if chunk is None:
                 break
-            try:
-                self._flying[session.submit(chunk)] = chunk
-            except UnpicklableItem as error:
-                self._refused(chunk, error)
-            except Exception as error:
-                self._engine_failed(chunk, error)
-            else:
-                self._submitted[chunk.number] = time.perf_counter()
-                if self.report.watch is not None:
-                    self.report.watch.submitted(chunk.first_index, chunk.count)
+            self._submit(session, chunk)
+            if len(self._flying) == 1 or self.pilot is not None:  # the window knows more now
+                room = self._window(session) - self.held()
             if time.perf_counter() - begin > PATIENCE_S:
                 interrupted = True
                 break
         self.report.driver_s += time.perf_counter() - begin
         return interrupted
+
+    def _submit(self, session: Session, chunk: Chunk) -> None:
+        try:
+            self._flying[session.submit(chunk)] = chunk
+        except UnpicklableItem as error:
+            self._refused(chunk, error)
+        except Exception as error:
+            self._engine_failed(chunk, error)
+        else:
+            self._submitted[chunk.number] = time.perf_counter()
+            if self.report.watch is not None:
+                self.report.watch.submitted(chunk.first_index, chunk.count)
 
     def _next(self) -> Chunk | None:
         if self.pilot is None or self.pilot.over:

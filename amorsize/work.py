@@ -24,7 +24,7 @@ class Chunk:
         stop_on_error: whether the chunk ends at its first failing item.
     """
 
-    __slots__ = ("expected_s", "items", "number", "spans", "stop_on_error")
+    __slots__ = ("count", "expected_s", "items", "number", "spans", "stop_on_error")
 
     def __init__(
         self,
@@ -36,11 +36,10 @@ class Chunk:
     ) -> None:
         self.number, self.spans, self.items = number, spans, items
         self.expected_s, self.stop_on_error = expected_s, stop_on_error
-
-    @property
-    def count(self) -> int:
+        self.count = 0
         """Number of items."""
-        return sum(stop - start for start, stop in self.spans)
+        for start, stop in spans:
+            self.count += stop - start
 
     @property
     def first_index(self) -> int:
