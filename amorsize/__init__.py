@@ -10,26 +10,36 @@ also :mod:`amorsize.backend` and :mod:`amorsize.testing`. Everything else is pri
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
-from amorsize.api import dask_map, imap, map, plan, ray_map
-from amorsize.backend import Backend
-from amorsize.errors import (
-    AmorsizeError,
-    BackendNotFound,
-    BackendUnavailable,
-    DeadlineExceeded,
-    InvalidArgument,
-    ItemError,
-    ItemTimeout,
-    JournalRefused,
-    PlanConsumed,
-    PlanInfeasible,
-    SerializationError,
-    WorkerDied,
-    WorkersKeepDying,
-)
-from amorsize.plans import Plan
+
+def _is_wanted() -> bool:
+    """Whether a program wants to plan. Where a module of an adapter came first, it was in a worker,
+    in which a chunk had named it: what planning needs would be most of the worker's start.
+    """
+    return not any(name.startswith("amorsize_") for name in sys.modules)
+
+
+if TYPE_CHECKING or _is_wanted():
+    from amorsize.api import dask_map, imap, map, plan, ray_map
+    from amorsize.backend import Backend
+    from amorsize.errors import (
+        AmorsizeError,
+        BackendNotFound,
+        BackendUnavailable,
+        DeadlineExceeded,
+        InvalidArgument,
+        ItemError,
+        ItemTimeout,
+        JournalRefused,
+        PlanConsumed,
+        PlanInfeasible,
+        SerializationError,
+        WorkerDied,
+        WorkersKeepDying,
+    )
+    from amorsize.plans import Plan
 
 if TYPE_CHECKING:
     from amorsize.backend import ExecutorBackend
@@ -71,26 +81,28 @@ __all__ = [
 ]
 
 
+_HOMES = {
+    "Backend": "backend",
+    "Executor": "executor",
+    "ExecutorBackend": "backend",
+    "Plan": "plans",
+    "RunReport": "report",
+    "Seed": "seeds",
+    "dask_map": "api",
+    "hookimpl": "marking",
+    "imap": "api",
+    "map": "api",
+    "plan": "api",
+    "ray_map": "api",
+    "rng": "seeds",
+}
+"""Modules of what is loaded on first use; all other names are errors."""
+
+
 def __getattr__(name: str) -> Any:
     """What few programs need is loaded on first use, to keep the import cheap."""
-    if name == "hookimpl":
-        from amorsize.marking import hookimpl
+    if name not in __all__:
+        raise AttributeError(f"module 'amorsize' has no attribute {name!r}")
+    import importlib
 
-        return hookimpl
-    if name == "ExecutorBackend":
-        from amorsize.backend import ExecutorBackend
-
-        return ExecutorBackend
-    if name == "Executor":
-        from amorsize.executor import Executor
-
-        return Executor
-    if name == "RunReport":
-        from amorsize.report import RunReport
-
-        return RunReport
-    if name in ("Seed", "rng"):
-        from amorsize import seeds
-
-        return getattr(seeds, name)
-    raise AttributeError(f"module 'amorsize' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"amorsize.{_HOMES.get(name, 'errors')}"), name)

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from amorsize.errors import RemoteTraceback, ResultNotLoaded, UnpicklableResult, shorten
 from amorsize.guard import packing, rest
 from amorsize.packing import FunctionPayload, Packed, dumps, pack
-from amorsize.probes.blas import limit_inner_threads  # here, so that forked workers have it
-from amorsize.probes.nesting import SHARE_VARIABLE
 from amorsize.voices import ears_for
 
 if TYPE_CHECKING:
@@ -300,6 +298,9 @@ def settle_in(cores: float) -> None:
     """Prepare this process to be one of several workers with ``cores`` cores each: libraries
     with threads of their own use no more, and a plan made in here sees its share, not the host.
     """
+    from amorsize.probes.blas import limit_inner_threads
+    from amorsize.probes.nesting import SHARE_VARIABLE
+
     os.environ[SHARE_VARIABLE] = f"{cores:.3f}"
     limit_inner_threads(max(1, int(cores)))
 

@@ -35,6 +35,13 @@ _RESENDS, _CAREFUL = 3, 100
 are sent at most one a worker."""
 
 
+def run(*call: Any) -> contract.PackedOutcome:
+    """What a chunk is to Dask. That its module is no part of amorsize itself tells a worker, which
+    looks for this first, to leave the planner out.
+    """
+    return contract.run_packed(*call)
+
+
 class OneDeath(distributed.SchedulerPlugin):  # type: ignore[misc]
     """Has the scheduler give up tasks of one group at the first death of their worker, whatever
     its ``allowed-failures``: it would give an item that kills workers three more of them.
@@ -81,7 +88,11 @@ class DaskSession(contract.RelaySession):
                 distributed.secede()  # gives up its slot, which the tasks it waits for may need
                 stack.callback(distributed.rejoin)
             self._client = client = client or stack.enter_context(_local_cluster(request))
-            _wait_for_workers(client, self._wait_s)
+            try:
+                client.wait_for_workers(1, timeout=self._wait_s)
+            except Exception as error:
+                reason = f"no worker joined the cluster within {self._wait_s:g} s ({error})"
+                raise contract.BackendUnavailable("dask", reason, "start workers") from error
             self.workers = self.live_workers()
             if request.payload.nbytes > _EMBED_BYTES:
                 self._function = client.scatter(request.payload, broadcast=True, hash=False)
@@ -130,9 +141,9 @@ class DaskSession(contract.RelaySession):
         if self._careful:
             async with self._one_goes:
                 await self._turn()
-        call = (contract.run_packed, self._function, packed, *flight.rest)
+        call, key = (run, self._function, packed, *flight.rest), (self._group, uuid.uuid4().hex)
         with dask.config.set(_QUIET):
-            flight.task = client.submit(*call, key=(self._group, uuid.uuid4().hex), pure=False)
+            flight.task = client.submit(*call, key=key, pure=False)
         (outcome,) = await client.gather([flight.task], asynchronous=True)
         self._careful = max(0, self._careful - 1)
         return outcome
@@ -217,12 +228,3 @@ def _local_cluster(request: contract.OpenRequest) -> Iterator[Any]:
 async def _stop_workers(cluster: Any) -> None:
     """End the workers although they may be busy; Dask alone waits for them four seconds."""
     await asyncio.gather(*(nanny.kill(timeout=0.5) for nanny in cluster.workers.values()))
-
-
-def _wait_for_workers(client: Any, timeout_s: float) -> None:
-    """Return as soon as there is a worker."""
-    try:
-        client.wait_for_workers(1, timeout=timeout_s)
-    except Exception as error:
-        reason = f"no worker joined the cluster within {timeout_s:g} s ({error})"
-        raise contract.BackendUnavailable("dask", reason, "start workers") from error

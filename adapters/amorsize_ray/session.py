@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import ray
@@ -55,6 +55,8 @@ def run_shipped(digest: str, box: list[Any], *chunk: Any) -> contract.PackedOutc
     return run_embedded(_fetched[digest], *chunk)
 
 
+_remote = lru_cache(ray.remote)
+"""A function as a task of Ray's; kept, because Ray sends each new one to all workers."""
 _END_S = 0.1
 """Seconds that chunks get to end before they are cancelled."""
 
@@ -78,11 +80,10 @@ class RaySession(contract.RelaySession):
                 cpus = max(1, round(request.workers * num_cpus))
                 stack.enter_context(_local_session(cpus, self._hurry))
             _check_room(num_cpus)
-            self._asked, self._num_cpus = request.workers, num_cpus
-            self._had = _slots(num_cpus)
+            self._asked, self._num_cpus, self._had = request.workers, num_cpus, _slots(num_cpus)
             small = payload.nbytes <= _EMBED_BYTES
-            run = run_embedded if small else run_shipped
-            self._task = ray.remote(num_cpus=num_cpus, max_retries=0)(run)
+            task = _remote(run_embedded if small else run_shipped)
+            self._task = task.options(num_cpus=num_cpus, max_retries=0)
             self._function: Any = (payload,) if small else (payload.digest, [ray.put(payload)])
             self._stack = stack.pop_all()
 

@@ -65,6 +65,16 @@ def test_work_that_stays_in_the_loop_loads_no_plugin() -> None:
     assert not loaded_after("import amorsize; amorsize.map(abs, range(1000))") & ADAPTERS
 
 
+@pytest.mark.parametrize("module", ["amorsize_local.server", "amorsize_dask.session"])
+def test_what_a_worker_loads_first_leaves_out_the_planner(module: str) -> None:
+    assert not loaded_after(f"import {module}") & {"amorsize.api", "amorsize.planner"}
+
+
+def test_items_may_plan_in_a_worker() -> None:
+    code = "import amorsize_dask.session\nfrom amorsize import *\nassert map(abs, [-1]) == [1]"
+    assert "amorsize.planner" in loaded_after(code)
+
+
 def modules(folder: str) -> Iterator[tuple[Path, set[str]]]:
     for path in sorted((ROOT / folder).rglob("*.py")):
         names: set[str] = set()
