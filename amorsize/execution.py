@@ -25,6 +25,7 @@ from amorsize.report import RunReport
 from amorsize.runner import Run
 from amorsize.serial import SerialRun
 from amorsize.source import IndexedSource, Piece, Span, StreamSource
+from amorsize.trips import Trips
 from amorsize.window import PATIENCE_S, Window
 from amorsize.worker import worker_name
 
@@ -259,7 +260,7 @@ class Execution:
         for _, values in planning.sample.results[-1:]:
             run.window.observe(values, 0, () if feed.is_indexed else planning.sample.recent_items)
         run.may_give_up = self._may_work_here() and not self._backend.traits.remote
-        run.latency_s = offer.costs.latency_s.value if offer else 0.0
+        run.trips = Trips(offer.costs.latency_s.value if offer else 0.0)
         if planning.unsampled:
             from amorsize.pilot import Pilot
 

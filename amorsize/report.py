@@ -60,6 +60,9 @@ class RunReport:
     """Items whose results came from a journal."""
     predicted: float | None = None
     """Predicted makespan in seconds, ``None`` where the data's length was unknown."""
+    predicted_after_s: float = 0.0
+    """Seconds of the run after which that was predicted: 0 for a plan's own prediction; where
+    nothing was sampled, until the first items had told what the others take."""
     actual: float = 0.0
     """Makespan in seconds, from the start of the run to all results in the caller."""
     startup_s: float = 0.0
@@ -181,6 +184,7 @@ class RunReport:
                 "items",
                 "resumed_items",
                 "predicted",
+                "predicted_after_s",
                 "actual",
                 "startup_s",
                 "first_answer_s",

@@ -26,6 +26,7 @@ from amorsize.judge import AFTER_ALL, FirstFailure, Judge
 from amorsize.recovery import Recovery, most_deaths
 from amorsize.report import RunReport
 from amorsize.source import Piece
+from amorsize.trips import Trips
 from amorsize.voices import replay
 from amorsize.window import PATIENCE_S, Window
 from amorsize.worker import Outcome, rebuilt
@@ -71,8 +72,6 @@ class Run:
         held: tells how many pieces the consumer has not passed on; bounds what is in flight.
     """
 
-    latency_s: float = 0.0
-    """Round trip of a chunk, which decides how many are queued ahead."""
     ends_at: float = math.inf
     """``time.perf_counter()`` at which the run must be over."""
     may_give_up: bool = False
@@ -102,7 +101,7 @@ class Run:
         self._cancel = False
         self._item_s = 0.0
         self._began = self._open_s = self._computed_s = self._chunk_wall_s = 0.0
-        self.window = Window()
+        self.window, self.trips = Window(), Trips()
         self._home = os.getpid()
         self._session: Session | None = None
 
@@ -199,8 +198,9 @@ class Run:
         """
         begin = time.perf_counter()
         interrupted = False
-        if self.pilot is not None and self.pilot.tells:
-            self.pilot.plan(self.feed, self.report)
+        if self.pilot is not None and self.pilot.look(
+            self.feed, self.report, list(self._flying.values())
+        ):
             self._fit()
         room = self._window(session) - self.held()
         while not (self.gave_up or self.broken) and (not self._flying or len(self._flying) < room):
@@ -246,7 +246,7 @@ class Run:
         if self.pilot is not None and not self.pilot.over:
             return self.pilot.window(workers)
         largest = self.feed.schedule.largest
-        return self.window.chunks(workers, self.latency_s, self._chunk_s(), largest)
+        return self.window.chunks(workers, self.trips.seconds, self._chunk_s(), largest)
 
     def _fit(self) -> None:
         """Make chunks small enough for the memory."""
@@ -280,6 +280,7 @@ class Run:
                 self.report.first_answer_s = self._open_s + flown_s - outcome.times.wall_s
             if outcome.voices:
                 replay(outcome.voices)
+            self.trips.observe(flown_s, outcome.times)
             count = len(outcome.values)
             self.report.record(chunk.first_index, count, outcome.times, outcome.nbytes)
             self._observe(chunk, outcome)

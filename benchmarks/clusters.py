@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from benchmarks.suite import (
     save,
     take_turns,
 )
+from benchmarks.summary import prediction_errors
 from benchmarks.workloads import WORKLOADS
 
 ENGINES = ("dask", "ray")
@@ -61,7 +63,9 @@ def _row(engine: str, outcome: Outcome) -> str:
     cells = [engine, outcome.workload, f"{_item_s(outcome) * 1e3:.3f}", _s(outcome.loop), _s(ours)]
     cells += [f"{_s(peer)} ({_times(peer, ours)})" for peer in outcome.peers]
     predicted, actual = facts.get("predicted_s"), facts.get("actual_s")
-    cells.append(f"{predicted / actual - 1:+.0%}" if predicted and actual else "n/a")
+    known = facts.get("predicted_after_s", 0.0)
+    told = predicted and actual
+    cells.append(f"{predicted / actual - 1:+.0%} (at {known / actual:.0%})" if told else "n/a")
     cells.append(str(sum(cell.noisy for cell in (ours, *outcome.peers))))
     return "| " + " | ".join(cells) + " |"
 
@@ -106,8 +110,31 @@ def _summary(engine: str, outcomes: Sequence[Outcome]) -> list[str]:
             f"- {ours} against {name}: small items {_span(small)}, others {_span(long)}; "
             f"over 10 % behind on: {', '.join(behind) or 'none'}"
         )
+    rows += _predictions(ours, [run for outcome in outcomes for run in outcome.ours.runs])
     failed = [f"{o.workload} ({o.ours.error})" for o in outcomes if o.ours.error]
     return [*rows, f"- {ours} failed: {'; '.join(failed)}"] if failed else rows
+
+
+def _predictions(ours: str, runs: Sequence[dict[str, Any]]) -> list[str]:
+    """How good the predictions of our runs were, and when they were made: these maps sample
+    nothing, and predict when their first items have told what the others take.
+    """
+    rows = []
+    for what, to_come in (("of the whole run", False), ("of what was still to come", True)):
+        errors = prediction_errors(runs, to_come=to_come)
+        if errors["runs"]:
+            rows.append(
+                f"- {ours}, predicted against actual, {what}: median {errors['median']:.1%}, "
+                f"p90 {errors['p90']:.1%} ({errors['runs']} runs)"
+            )
+    shares = [
+        facts["predicted_after_s"] / facts["actual_s"]
+        for facts in (run["facts"] for run in runs)
+        if facts.get("predicted_s")
+    ]
+    if shares:
+        rows.append(f"- {ours} predicts after {statistics.median(shares):.0%} of the run (median)")
+    return rows
 
 
 def _item_s(outcome: Outcome) -> float:

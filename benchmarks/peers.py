@@ -126,6 +126,7 @@ def report_facts(report: Any) -> Facts:
     """What the benchmark keeps of a run."""
     return {
         "predicted_s": report.predicted,
+        "predicted_after_s": report.predicted_after_s,
         "actual_s": report.actual,
         "ran_on": report.backend,
         "moves": list(report.moves),

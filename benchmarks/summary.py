@@ -67,8 +67,8 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         },
         "against_loop": _against_loop(done),
         "against_peers": {name: _against(done, name) for name in _peer_names(done)},
-        "prediction_chosen": _errors(_chosen_runs(done)),
-        "prediction_grid": _errors(run for o in done for c in o.grid for run in c.runs),
+        "prediction_chosen": prediction_errors(_chosen_runs(done)),
+        "prediction_grid": prediction_errors(run for o in done for c in o.grid for run in c.runs),
         "wrong_or_failed": [o.workload for o in outcomes if o.ours.error],
     }
 
@@ -116,12 +116,15 @@ def _chosen_runs(outcomes: Sequence[Outcome]) -> Iterable[dict[str, Any]]:
     return (run for outcome in outcomes for run in outcome.ours.runs)
 
 
-def _errors(runs: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Median and 90th percentile of |predicted / actual - 1|, of runs that had a prediction."""
+def prediction_errors(runs: Iterable[dict[str, Any]], *, to_come: bool = False) -> dict[str, Any]:
+    """Median and 90th percentile of |predicted / actual - 1|, of runs that had a prediction;
+    ``to_come`` leaves out the seconds that had been when it was made.
+    """
     errors = sorted(
-        abs(run["facts"]["predicted_s"] / run["facts"]["actual_s"] - 1)
-        for run in runs
-        if run["facts"].get("predicted_s") and run["facts"]["actual_s"]
+        abs((facts["predicted_s"] - been_s) / max(facts["actual_s"] - been_s, 1e-9) - 1)
+        for facts in (run["facts"] for run in runs)
+        if facts.get("predicted_s") and facts["actual_s"]
+        for been_s in [facts["predicted_after_s"] if to_come else 0.0]
     )
     if not errors:
         return {"runs": 0, "median": None, "p90": None}

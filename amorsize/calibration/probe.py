@@ -22,6 +22,7 @@ from amorsize.report import RunReport
 from amorsize.runner import Run
 from amorsize.schedule import fixed
 from amorsize.source import IndexedSource, source_of
+from amorsize.trips import Trips
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -142,7 +143,7 @@ class Probe:
         report = RunReport("probe", self.workers)
         lent = _Lent(self._session, self._traits)
         run = Run(lent, self._request, feed, report, Judge(report))
-        run.latency_s = self.latency_s
+        run.trips = Trips(self.latency_s)
         run.ends_at = time.perf_counter() + self._budget.left_s()
         cpu, wall = time.process_time(), time.perf_counter()
         in_one_list(run.pieces())
