@@ -33,12 +33,12 @@ class Elsewhere:
 
     def __init__(self, backend: Backend, function: Callable[[Any], Any], policy: Policy) -> None:
         self._stop_on_error = not policy.forgives
-        self._recovery = Recovery(RunReport(backend.name, 1), policy.timeout)
+        self._report = RunReport(backend.name, 1)
+        self._recovery = Recovery(self._report, policy)
         self._number = 0
         self.wall_s = self.cpu_s = 0.0
         """Seconds and CPU seconds that the items have taken there."""
-        self.retries = 0
-        """Further attempts at items that had raised."""
+        self._retries = 0
         self._session: Session = backend.open(OpenRequest(function, 1))
 
     def run(self, start: int, items: list[Any]) -> tuple[list[Any], list[Failed]]:
@@ -82,7 +82,7 @@ class Elsewhere:
             return 2 if len(items) > 1 else ([None], [(first, error, items[0])])
         self.wall_s += outcome.times.wall_s
         self.cpu_s += outcome.times.cpu_s
-        self.retries += outcome.times.retries
+        self._retries += outcome.times.retries
         failed: list[Failed] = []
         for position, raised in outcome.failures:
             if not isinstance(raised, Exception):  # SystemExit and its kind
@@ -95,6 +95,11 @@ class Elsewhere:
         while not future.done():
             self._session.wait({future}, None)
         return rebuilt(future.result())
+
+    @property
+    def retries(self) -> int:
+        """Further attempts at items that had raised, or whose worker was ended."""
+        return self._retries + self._report.retries
 
     def close(self) -> None:
         """End the worker."""

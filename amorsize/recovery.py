@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from amorsize.backend import Chunk
 from amorsize.errors import ItemTimeout, WorkerDied, WorkerLost
+from amorsize.policy import DEFAULT, Policy
 from amorsize.report import RunReport
 
 ATTEMPTS = 6
@@ -27,7 +28,7 @@ class Recovery:
 
     Args:
         report: takes the counts.
-        timeout_s: seconds an item may take; ``None`` for no limit.
+        policy: what the caller wishes to happen when items fail.
     """
 
     most_workers: int | None = None
@@ -35,9 +36,12 @@ class Recovery:
     in_a_row: int = 0
     """Deaths since a chunk came back."""
 
-    def __init__(self, report: RunReport, timeout_s: float | None = None) -> None:
-        self.report, self.timeout_s = report, timeout_s
+    def __init__(self, report: RunReport, policy: Policy = DEFAULT) -> None:
+        self.report, self.timeout_s = report, policy.timeout
+        # An attempt whose worker had to be ended is one of the item's, as one that raised.
+        self._retries = policy.retries if issubclass(ItemTimeout, policy.retry_on) else 0
         self._deaths: dict[int, int] = {}
+        self._timeouts: dict[int, int] = {}
 
     def progressed(self) -> None:
         """A chunk came back."""
@@ -70,6 +74,10 @@ class Recovery:
         """
         if self._is_overdue(flown_s):
             assert self.timeout_s is not None
+            self._timeouts[index] = self._timeouts.get(index, 0) + 1
+            if self._timeouts[index] <= self._retries:
+                self.report.retries += 1
+                return None
             return _caused(ItemTimeout(self.timeout_s, "; its worker was ended"), lost)
         self._deaths[index] = self._deaths.get(index, 0) + 1
         if self._deaths[index] < ATTEMPTS:

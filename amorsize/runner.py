@@ -94,7 +94,7 @@ class Run:
     ) -> None:
         self.backend, self.request, self.feed = backend, request, feed
         self.report, self.judge, self.held = report, judge, held
-        self._recovery = Recovery(report, judge.policy.timeout)
+        self._recovery = Recovery(report, judge.policy)
         self._flying: dict[Future[Any], Chunk] = {}
         self._submitted: dict[int, float] = {}
         self._ready: list[Piece] = []

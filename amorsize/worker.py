@@ -251,6 +251,7 @@ def _portable(error: BaseException) -> Carried:
     import traceback
 
     text = "".join(traceback.format_exception(error))
+    _drop_tracebacks(error)
     try:
         rebuilt = pickle.loads(dumps(error))  # noqa: S301
         if type(rebuilt) is not type(error):
@@ -258,6 +259,18 @@ def _portable(error: BaseException) -> Carried:
     except BaseException as cause:
         rebuilt = UnpicklableError(type(error).__qualname__, shorten(error), str(cause))
     return Carried(rebuilt, text, tuple(getattr(error, "__notes__", ())))
+
+
+def _drop_tracebacks(error: BaseException) -> None:
+    """Of an exception and those behind it: there is a library that teaches pickle to keep them
+    (tblib, which Dask installs), and it fails with deep ones.
+    """
+    chain = [error]
+    for one in chain:
+        BaseException.with_traceback(one, None)
+        for behind in (one.__cause__, one.__context__):
+            if behind is not None and all(behind is not other for other in chain):
+                chain.append(behind)
 
 
 class UnpicklableError(Exception):

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import parent_process
+from multiprocessing import current_process, parent_process
 from types import ModuleType
 from typing import Any
 
@@ -51,6 +51,22 @@ def _remove_folder() -> None:
     from multiprocessing.util import get_temp_dir
 
     shutil.rmtree(get_temp_dir(), ignore_errors=True)
+
+
+@contextmanager
+def undaemonic() -> Iterator[None]:
+    """Let a process that is daemonic, as workers of Dask are, start workers: multiprocessing
+    forbids it, for they might outlive it; ours do not.
+    """
+    config: dict[str, Any] = getattr(current_process(), "_config", {})
+    if not config.get("daemon"):
+        yield
+        return
+    config["daemon"] = False
+    try:
+        yield
+    finally:
+        config["daemon"] = True
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from amorsize.backend import (
 from amorsize.probes import oom_kills
 from amorsize_local import channel
 from amorsize_local.arena import TO_WORKER, Arena, arena
-from amorsize_local.fresh import hidden_main, prepare_server
+from amorsize_local.fresh import hidden_main, prepare_server, undaemonic
 from amorsize_local.server import (
     FUNCTIONS_KEPT,
     Assignment,
@@ -314,7 +314,7 @@ class ProcessSession(Session):
             name="amorsize-worker",
             daemon=True,
         )
-        with hidden_main(hide=not self._inherits):
+        with undaemonic(), hidden_main(hide=not self._inherits):
             process.start()
         their_orders.close()
         their_outcomes.close()

@@ -71,3 +71,23 @@ def test_errors_of_an_inner_map_arrive_as_they_are() -> None:
     errors = [result.exception for result in results if result is not None]
     assert {type(error) for error in errors} == {BackendNotFound, BackendUnavailable}
     assert {getattr(error, "remedy", "") for error in errors} == {"", "use fewer workers"}
+
+
+def test_a_daemonic_process_may_run_maps_on_processes() -> None:
+    """Workers of Dask are daemonic, and multiprocessing lets such a process start none."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        done = pool.map(_on_processes, ["fork", "spawn"])
+    assert done == [[1, 2, 3, 4, 5]] * 2
+
+
+def _on_processes(method: str) -> list[int]:
+    backend = ProcessBackend(method)
+    try:
+        return amorsize.map(_elsewhere, range(5), backend=backend, workers=2, timeout=60)
+    finally:
+        backend.release()
+
+
+def _elsewhere(x: int) -> int:
+    assert multiprocessing.parent_process() is not None
+    return x + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 from typing import Any
 
@@ -88,3 +89,12 @@ def test_a_remote_traceback_survives_libraries_that_pickle_tracebacks() -> None:
     error = outcome.failures[0].exception
     assert isinstance(error, ValueError)
     assert "in fail" in str(error.__cause__)
+
+
+def test_an_error_of_a_deep_stack_travels_where_pickle_keeps_tracebacks() -> None:
+    importlib.import_module("distributed")  # installs tblib, which teaches that to pickle
+
+    def deep(x: int) -> int:
+        return deep(x) + 1
+
+    assert type(run_packed(deep, [1]).unpack().failures[0].exception) is RecursionError

@@ -128,6 +128,30 @@ def test_an_item_that_never_ends_is_ended() -> None:
     assert [r for r in results if isinstance(r, int)] == sorted(set(range(ITEMS)) - {250, 300})
 
 
+def test_an_attempt_that_had_to_be_ended_is_one_of_several(tmp_path: Path) -> None:
+    def stubborn(x: int) -> int:
+        spin(0.0002)
+        while x in (300, 350):
+            append_line(str(tmp_path / str(x)), "call")
+            if x == 300 and len(lines_of(str(tmp_path / "300"))) == 3:
+                break
+            try:
+                time.sleep(1000)
+            except BaseException:
+                time.sleep(1000)
+        return x
+
+    how: dict[str, Any] = {"timeout": 0.2, "retries": 2, "backoff": 0, "on_error": "return"}
+    plan = amorsize.plan(stubborn, iter(range(ITEMS)), workers=2, **how)
+    results = plan.run()
+    assert [x for x in range(ITEMS) if results[x] != x] == [350]
+    assert isinstance(results[350].exception, amorsize.ItemTimeout)
+    # The first time others were in its chunk: nobody knew which item it was.
+    assert 3 <= len(lines_of(str(tmp_path / "350"))) <= 4
+    assert plan.report is not None
+    assert plan.report.retries >= 3
+
+
 @pytest.mark.parametrize("data", [range(40)])
 def test_the_sample_neither_hangs_nor_ends_the_caller(data: Any) -> None:
     def bad(x: int) -> int:
