@@ -228,7 +228,7 @@ class BackendCosts(NamedTuple):
         return cls(**{name: _figure(name, data) for name in wanted})
 
 
-STEADY_S = {"local": 0.1, "remote": 0.6}
+STEADY_S = {"local": 0.1, "remote": 0.45}
 """Seconds after which a calibration of a local backend, or of one that may be on other hosts,
 repeats nothing any more."""
 COUNTS = ("slowdown", "slots", "in_flight")
@@ -255,6 +255,8 @@ DETAILS = (
 in ``plan.costs``."""
 SMALL_BYTES, MEDIUM_BYTES, LARGE_BYTES = 1_000, 1_000_000, 50_000_000
 """Sizes of messages that are measured. Between them seconds per byte follow the logarithm."""
+LARGE_FIGURES = ("byte_in_50m_s", "buffer_in_50m_s", "byte_out_50m_s", "buffer_out_50m_s")
+"""Figures of large messages, which are measured only where such messages are sent."""
 
 STORE_BYTES = 8_000_000
 """Size from which inputs lie in the store of an engine whose ways have not been compared there:
@@ -285,7 +287,7 @@ def _transfer_s(
     out_of_band: tuple[Figure | None, ...],
 ) -> float:
     in_band = _between(nbytes, (SMALL_BYTES, MEDIUM_BYTES, LARGE_BYTES), classes)
-    if not buffers or out_of_band[0] is None:
+    if not buffers or not any(out_of_band):
         return nbytes * in_band
     return (nbytes - buffers) * in_band + buffers * _between(
         nbytes, (MEDIUM_BYTES, LARGE_BYTES), out_of_band

@@ -284,7 +284,7 @@ class Planning:
             workers=capacity.workers,
             worth_s=worth_s,
             share=share,
-            message_bytes=max(self.profile.inputs.nbytes, self.profile.outputs.nbytes),
+            large=pricing.large_figures(self.profile.inputs, self.profile.outputs),
         )
         cold = traits.remote and not backend.availability().running
         busy = self.limits.load.foreign_cores if cold or not traits.remote else 0.0

@@ -6,11 +6,20 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Collection
 
 from amorsize import cost_store
 from amorsize.backend import Backend
 from amorsize.cost_store import Stored
-from amorsize.costs import STEADY_S, BackendCosts, Check, Figure
+from amorsize.costs import (
+    LARGE_BYTES,
+    LARGE_FIGURES,
+    STEADY_S,
+    BackendCosts,
+    Check,
+    Figure,
+)
+from amorsize.profile import Packing
 
 CALIBRATION_SHARE, UNNOTICED_SHARE = 0.05, 0.005
 """Largest parts that may go into measuring one backend: of the predicted makespan where its costs
@@ -37,25 +46,23 @@ def price(
     workers: int,
     worth_s: float | None,
     share: float = CALIBRATION_SHARE,
-    message_bytes: float = 0.0,
+    large: Collection[str] = (),
 ) -> BackendCosts:
     """The backend's costs, measured now only if that takes at most a ``share`` of ``worth_s``,
     the predicted seconds of the plain loop (``None``: unknown, nothing is measured). An engine
     that is not up is never started for its price unless it is local and cheap.
 
-    ``message_bytes`` is the size of the largest single item or result: the costs of large
-    messages are measured for those alone.
+    ``large`` are figures of large messages that the work needs (:func:`large_figures`).
     """
     key = _key(backend, workers)
     running = backend.availability().running
-    large = message_bytes >= LARGE_MESSAGE_BYTES
     with _lock:
         known = _known.get(key)
     if known is None:
         known = cost_store.load(backend, workers)
-    if known is None or _lacks(known.costs, large=large):
+    if known is None or _lacks(known.costs, large):
         most_s = None if worth_s is None else share * worth_s
-        measured = _measure_if_worth(backend, workers, most_s, running=running, full=large)
+        measured = _measure_if_worth(backend, workers, most_s, running=running, large=large)
         known = measured or known
     if known is None:
         return _as_it_is(backend, backend.fallback_costs(), running=running)
@@ -65,11 +72,26 @@ def price(
     return _as_it_is(backend, costs, running=running)
 
 
+def large_figures(inputs: Packing, outputs: Packing) -> set[str]:
+    """Figures of large messages that matter: for items or results that are large alone."""
+    found = set()
+    for way, packing in (("in", inputs), ("out", outputs)):
+        if packing.nbytes >= LARGE_MESSAGE_BYTES:
+            beside = packing.buffer_bytes > packing.nbytes / 2
+            found.add(f"buffer_{way}_50m_s" if beside else f"byte_{way}_50m_s")
+    return found
+
+
 def measure(
-    backend: Backend, *, workers: int, full: bool = False, refresh: bool = True
+    backend: Backend,
+    *,
+    workers: int,
+    full: bool = False,
+    large: Collection[str] = (),
+    refresh: bool = True,
 ) -> BackendCosts:
     """Measure now, whatever it takes, and keep the result; without ``refresh``, take what another
-    process has measured meanwhile.
+    process has measured meanwhile. ``full`` and ``large`` as for ``calibrate``.
 
     Raises:
         CalibrationFailed: if the backend cannot be measured; that is kept, too.
@@ -80,12 +102,14 @@ def measure(
         if not refresh and (stored := cost_store.load(backend, workers)) is not None:
             if stored.costs is None:
                 raise CalibrationFailed(stored.failure)
-            if not (full and _lacks_large(stored.costs)):
+            if not _lacks_large(stored.costs, LARGE_FIGURES if full else large):
                 return stored.costs
+            large = {*large, *stored.costs.figures()}.intersection(LARGE_FIGURES)
         if not mine:
             raise CalibrationFailed("another process measures it")
         try:
-            costs = calibrate(backend, workers=workers, full=full, first=_is_first(backend))
+            first = _is_first(backend)
+            costs = calibrate(backend, workers=workers, full=full, large=large, first=first)
             started(backend)
         except CalibrationFailed as error:
             _keep(backend, workers, Stored(None, str(error)))
@@ -171,36 +195,39 @@ def _keep(backend: Backend, workers: int, stored: Stored) -> None:
     cost_store.save(backend, workers, stored)
 
 
-def _lacks(costs: BackendCosts | None, *, large: bool) -> bool:
+def _lacks(costs: BackendCosts | None, large: Collection[str]) -> bool:
     """Whether there is more to measure: a run has only seen what starting takes, or large
     messages are wanted. What could not be measured is not tried again.
     """
-    return costs is not None and (costs.is_guess or (large and _lacks_large(costs)))
+    return costs is not None and (costs.is_guess or _lacks_large(costs, large))
 
 
-def _lacks_large(costs: BackendCosts | None) -> bool:
-    """Whether large messages are not measured yet, and differ from others."""
-    return (
-        costs is not None
-        and costs.byte_out_50m_s is None
-        and costs.byte_out_s.origin in ("measured", "cached")
-    )
+def _lacks_large(costs: BackendCosts, large: Collection[str]) -> bool:
+    """Whether some figures of large messages are not measured yet, and differ from others."""
+    figures = costs.figures()
+    for name in large:
+        usual = costs.byte_in_s if "_in_" in name else costs.byte_out_s
+        if name not in figures and usual.origin in ("measured", "cached"):
+            return True
+    return False
 
 
 def _measure_if_worth(
-    backend: Backend, workers: int, most_s: float | None, *, running: bool, full: bool
+    backend: Backend, workers: int, most_s: float | None, *, running: bool, large: Collection[str]
 ) -> Stored | None:
-    if most_s is None or expected_s(backend, running=running, full=full) > most_s:
+    if most_s is None or expected_s(backend, running=running, large=large) > most_s:
         return None
     from amorsize.calibration import CalibrationFailed
 
     try:
-        return Stored(measure(backend, workers=workers, full=full, refresh=False))
+        return Stored(measure(backend, workers=workers, large=large, refresh=False))
     except CalibrationFailed as error:
         return Stored(None, str(error))
 
 
-def expected_s(backend: Backend, *, running: bool | None = None, full: bool = False) -> float:
+def expected_s(
+    backend: Backend, *, running: bool | None = None, large: Collection[str] = ()
+) -> float:
     """Seconds a measurement should take, going by the fallback costs; repeats end with the
     budget. Infinite for what is not measured while planning: an engine that would have to be
     started on other hosts, and the plain loop, of which nothing is predicted but its items.
@@ -213,8 +240,8 @@ def expected_s(backend: Backend, *, running: bool | None = None, full: bool = Fa
     most = STEADY_S["remote" if backend.traits.remote else "local"]
     seconds = _CHUNKS_SENT * costs.slot_s.value / 2 + 10 * costs.latency_s.value
     seconds += _BYTES_SENT / 2 * (costs.byte_in_s.value + costs.byte_out_s.value)
-    if full:
-        seconds += 6 * (costs.into(50e6) + costs.out_of(50e6))
+    for name in large:
+        seconds += 3 * (costs.into(LARGE_BYTES) if "_in_" in name else costs.out_of(LARGE_BYTES))
     seconds = min(seconds, 2 * most)
     if not running:
         starts = 2 * (costs.startup_s.value + costs.shutdown_s.value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from amorsize.backend import Backend
 from amorsize.calibration import quality, terms
 from amorsize.calibration.bounded import Budget, CalibrationFailed, bounded
@@ -30,6 +32,7 @@ def calibrate(
     *,
     workers: int,
     full: bool = False,
+    large: Collection[str] = (),
     first: bool = False,
     steady_s: float | None = None,
     limit_s: float | None = None,
@@ -40,11 +43,13 @@ def calibrate(
         backend: the backend; if its engine is up, that engine is measured, and start-up and
             shut-down cost nothing.
         workers: workers it can have; two are used if possible.
-        full: measure messages of 50 MB too, which can take a second.
+        full: measure messages of 50 MB too, which can take a second or two.
+        large: figures of large messages to measure (``costs.LARGE_FIGURES``); an engine that is
+            slow gets smaller ones for that than with ``full``.
         first: whether this process has never started the engine: what only that start takes is
             then a figure of its own.
         steady_s: seconds after which nothing is repeated any more; by default 0.1, for an
-            engine that may be on other hosts 0.6.
+            engine that may be on other hosts 0.45.
         limit_s: seconds after which the measurement is given up, also if the engine hangs; by
             default 20, and 180 where a cluster has to be started.
 
@@ -60,7 +65,7 @@ def calibrate(
     try:
         backend.release()
         return bounded(
-            lambda: _measured(backend, workers, budget, full=full, first=first),
+            lambda: _measured(backend, workers, budget, full=full, large=large, first=first),
             budget,
             here=backend.traits.inherits_memory,
         )
@@ -71,7 +76,13 @@ def calibrate(
 
 
 def _measured(
-    backend: Backend, workers: int, budget: Budget, *, full: bool, first: bool
+    backend: Backend,
+    workers: int,
+    budget: Budget,
+    *,
+    full: bool,
+    large: Collection[str],
+    first: bool,
 ) -> BackendCosts:
     try:
         running = backend.availability().running
@@ -84,7 +95,7 @@ def _measured(
             backend, workers, budget, asks, cold=not running, interpreters=interpreters
         ) as probe:
             found = terms.throughput(probe, budget)
-            moved = transfers(probe, backend.traits, budget, full=full)
+            moved = transfers(probe, backend.traits, budget, full=full, large=large)
             default = backend.fallback_costs()
             slower = slowdown(probe, default.slowdown)
             costs = _assembled(start, found, moved, slower)

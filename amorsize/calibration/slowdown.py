@@ -13,8 +13,8 @@ from amorsize.calibration.repeats import summary
 from amorsize.costs import Figure
 from amorsize.worker import host_name
 
-_SPIN_S = 0.015
-"""Seconds of one measurement: three of the intervals at which threads of one process take the lock
+_SPIN_S = 0.01
+"""Seconds of one measurement: two of the intervals at which threads of one process take the lock
 of the interpreter from each other."""
 _PROBE_STEPS = 5_000
 _ROUNDS = 2

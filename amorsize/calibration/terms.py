@@ -117,15 +117,16 @@ def attaching(
     budget: Budget,
     trip_s: float,
     function: Callable[[Any], Any] = answer,
+    least: int = 4,
 ) -> Repeats:
-    """Seconds to open and close a session on an engine that is up."""
+    """Seconds to open and close a session on an engine that is up, ``least`` times at least."""
 
     def once() -> float:
         with opened(backend, workers, budget, function=function) as probe:
             pass
         return max(0.0, probe.startup_s - trip_s) + probe.shutdown_s
 
-    return summary(repeated(once, budget, least=3, most=5))
+    return summary(repeated(once, budget, least=least, most=5))
 
 
 def shipping(
@@ -134,5 +135,5 @@ def shipping(
     """Seconds per byte of the function and worker: sessions whose function is large against
     sessions whose is not.
     """
-    heavy = attaching(backend, workers, budget, trip_s, Weighted(_FUNCTION_BYTES))
+    heavy = attaching(backend, workers, budget, trip_s, Weighted(_FUNCTION_BYTES), least=2)
     return quality.rate(heavy, attach.value, _FUNCTION_BYTES * workers, NEGLIGIBLE_BYTE_S)

@@ -4,7 +4,7 @@ has a store of its own, through that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from amorsize.asking import NOTHING, Ask, Block
@@ -13,13 +13,22 @@ from amorsize.calibration import quality
 from amorsize.calibration.bounded import Budget
 from amorsize.calibration.probe import Probe
 from amorsize.calibration.repeats import QUICK_S, Repeats, repeated, summary
-from amorsize.costs import LARGE_BYTES, MEDIUM_BYTES, SMALL_BYTES, Figure, declared
+from amorsize.costs import (
+    LARGE_BYTES,
+    LARGE_FIGURES,
+    MEDIUM_BYTES,
+    SMALL_BYTES,
+    Figure,
+    declared,
+)
 
 NEGLIGIBLE_BYTE_S = 1e-9
 """Noise of a rate below this does not matter: a gigabyte a second."""
 _NEGLIGIBLE_TRIP = 0.2
 """Nor does noise of less than this share of a round trip."""
 _MESSAGES = 5
+_FEWER_BYTES = 16_000_000
+"""Size of large messages to an engine that takes long for them, while a plan waits."""
 
 
 class Messages(NamedTuple):
@@ -63,68 +72,96 @@ class Transfers(NamedTuple):
     """Back."""
 
 
-def transfers(probe: Probe, traits: Traits, budget: Budget, *, full: bool) -> Transfers:
-    """Seconds per byte beyond an empty chunk's; with ``full`` those of large messages, too."""
+def transfers(
+    probe: Probe, traits: Traits, budget: Budget, *, full: bool, large: Collection[str]
+) -> Transfers:
+    """Seconds per byte beyond an empty chunk's, and some ``large`` figures; with ``full`` all."""
     if traits.shares_memory:
         shared = Transfer(medium=declared(0.0, "shared memory"))
         return Transfers(shared, None, shared)
-    courier = _Courier(probe, budget)
-    out = courier.plainly(Messages(*ASKS), full=full)
+    courier = _Courier(probe, budget, full=full)
+    wanted = LARGE_FIGURES if full else large
+    nbytes = courier.large_bytes
+    asks = [ask._replace(result_bytes=min(ask.result_bytes, nbytes)) for ask in ASKS]
+    out = courier.plainly(Messages(*asks), _Large.of("out", wanted))
     if traits.inherits_memory:
         inherited = Transfer(medium=declared(0.0, "inherited by the workers"))
         return Transfers(inherited, None, out)
-    large = LARGE_BYTES if full else 0
-    buffers = (Block(bytearray(MEDIUM_BYTES)), Block(bytearray(large)))
-    sent = Messages(bytes(SMALL_BYTES), bytes(MEDIUM_BYTES), bytes(large), *buffers)
+    into = _Large.of("in", wanted)
+    buffers = Block(bytearray(MEDIUM_BYTES)), Block(bytearray(nbytes * into.out_of_band))
+    plain = bytes(SMALL_BYTES), bytes(MEDIUM_BYTES), bytes(nbytes * into.in_band)
+    sent = Messages(*plain, *buffers)
     if not traits.stores_inputs:
-        return Transfers(courier.plainly(sent, full=full), None, out)
-    return Transfers(*courier.both_ways(sent, full=full), out)
+        return Transfers(courier.plainly(sent, into), None, out)
+    return Transfers(*courier.both_ways(sent, into), out)
+
+
+class _Large(NamedTuple):
+    """Which large messages are wanted one way."""
+
+    in_band: bool
+    out_of_band: bool
+
+    @classmethod
+    def of(cls, way: str, figures: Collection[str]) -> _Large:
+        """By the names of figures."""
+        return cls(f"byte_{way}_50m_s" in figures, f"buffer_{way}_50m_s" in figures)
 
 
 class _Courier:
-    """Sends messages there and back."""
+    """Sends messages there and back; ``full`` lets it take more time for that than a plan has."""
 
-    def __init__(self, probe: Probe, budget: Budget) -> None:
-        self._probe, self._budget = probe, budget
+    def __init__(self, probe: Probe, budget: Budget, *, full: bool) -> None:
+        self._probe, self._budget, self._full = probe, budget, full
         self._quick = probe.latency_s < QUICK_S
+        whole = self._quick or not probe.carries_items
+        self.large_bytes = LARGE_BYTES if full or whole else _FEWER_BYTES
+        """Size of large messages."""
         self._least = 3 if self._quick else 2
         self._trip(NOTHING)  # disturbed by what went before
         self._empties = [self._trip(NOTHING) for _ in range(3 if self._quick else 1)]
 
-    def plainly(self, messages: Messages, *, full: bool) -> Transfer:
+    def plainly(self, messages: Messages, wanted: _Large) -> Transfer:
         """Within tasks. In a long round trip a thousand bytes get lost."""
         (medium,) = self._rates(messages.medium, MEDIUM_BYTES, self._least)
-        small = large = buffer = large_buffer = None
-        if full or self._has_time:
+        small = buffer = None
+        if self._full or self._has_time:
             (buffer,) = self._rates(messages.buffer, MEDIUM_BYTES, self._least)
         if self._quick:
             small = _small(self._rates(messages.small, SMALL_BYTES, 5)[0], medium)
-        if full:
-            (large,) = self._rates(messages.large, LARGE_BYTES, 1)
-            (large_buffer,) = self._rates(messages.large_buffer, LARGE_BYTES, 1)
+        (large,) = self._large(messages.large, wanted=wanted.in_band)
+        (large_buffer,) = self._large(messages.large_buffer, wanted=wanted.out_of_band)
         return Transfer(small, medium, large, buffer, large_buffer)
 
-    def both_ways(self, messages: Messages, *, full: bool) -> tuple[Transfer, Transfer]:
+    def both_ways(self, messages: Messages, wanted: _Large) -> tuple[Transfer, Transfer]:
         """Within tasks, and through the store, in turns. What the store takes for any message,
         however small, tells from which size on it is the better way: if it is one for a megabyte.
         """
         both = (False, True)
         task, store = self._rates(messages.medium, MEDIUM_BYTES, self._least, both)
-        buffers: list[Figure] = []
-        if full or self._has_time:
+        buffers: Sequence[Figure | None] = (None, None)
+        if self._full or self._has_time:
             buffers = self._rates(messages.buffer, MEDIUM_BYTES, self._least, both)
         small = None
-        if full or store.value < task.value:
-            (small,) = self._rates(messages.small, SMALL_BYTES, 3, both[1:])
-        if not full:
-            buffer, stored_buffer = buffers or (None, None)
-            return Transfer(None, task, None, buffer), Transfer(small, store, None, stored_buffer)
-        larges = self._rates(messages.large, LARGE_BYTES, 1, both)
-        large_buffers = self._rates(messages.large_buffer, LARGE_BYTES, 1, both)
+        if self._full or (store.value < task.value and not any(wanted)):
+            (small,) = self._rates(messages.small, SMALL_BYTES, self._least, both[1:])
+        larges = self._large(messages.large, both, wanted=wanted.in_band)
+        large_buffers = self._large(messages.large_buffer, both, wanted=wanted.out_of_band)
         return (
             Transfer(None, task, larges[0], buffers[0], large_buffers[0]),
             Transfer(small, store, larges[1], buffers[1], large_buffers[1]),
         )
+
+    def _large(
+        self, message: object, ways: Sequence[bool] = (False,), *, wanted: bool
+    ) -> list[Figure | None]:
+        """Seconds per byte of a large message on each of the ways, if they are wanted."""
+        if not wanted:
+            return [None for _ in ways]
+        nbytes = self.large_bytes
+        found = self._rates(message, nbytes, 1, ways)
+        note = "" if nbytes == LARGE_BYTES else f"in messages of {nbytes // 1_000_000} MB"
+        return [figure._replace(note=note) for figure in found]
 
     @property
     def _has_time(self) -> bool:
@@ -145,7 +182,10 @@ class _Courier:
         self._empties.append(self._trip(NOTHING))
         if least > 2:
             self._trip(message)  # the first large message touches fresh memory
-        repeated(turn, self._budget, least=least, most=2 if nbytes == LARGE_BYTES else _MESSAGES)
+        most = _MESSAGES
+        if nbytes > MEDIUM_BYTES:
+            most = 2 if nbytes == LARGE_BYTES else 1
+        repeated(turn, self._budget, least=least, most=most)
         negligible = max(NEGLIGIBLE_BYTE_S, _NEGLIGIBLE_TRIP * self._probe.latency_s / nbytes)
         empty_s = self._typical(self._empties).value
         return [quality.rate(self._typical(w), empty_s, nbytes, negligible) for w in times]

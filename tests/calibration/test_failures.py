@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -144,13 +145,16 @@ def test_no_permission_to_fork(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 CONFINED = """
+import time
 import amorsize
 
 def work(x):
-    return sum(range(20_000))
+    time.sleep(0.002)  # waiting pays on many workers, however busy the machine is
+    return x
 
-plan = amorsize.plan(work, range(5_000))
-assert plan.run() == [work(0)] * 5_000
+plan = amorsize.plan(work, range(400))
+assert plan.backend != "serial", plan
+assert plan.run() == list(range(400))
 print(amorsize.plan(work, range(50_000), backend="multiprocessing"))
 print(plan.report)
 """
@@ -175,6 +179,7 @@ def test_where_no_process_and_no_thread_may_be_started_the_loop_does_it_all(
     assert "(fallback, not measured: " in done.stdout
     assert "cannot start workers" in done.stdout
     assert "items on serial (1 worker)" in done.stdout
+    assert re.search(r"moved from \w+ to serial at item \d+: backend '\w+' is not", done.stdout)
 
 
 def test_a_plan_says_that_and_why_costs_are_not_measured(store: Path) -> None:

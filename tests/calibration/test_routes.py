@@ -20,6 +20,7 @@ from amorsize.backend import Backend, Chunk, OpenRequest
 from amorsize.calibration import calibrate
 from amorsize.costs import (
     LARGE_BYTES,
+    LARGE_FIGURES,
     MEDIUM_BYTES,
     STORE_BYTES,
     STORE_MARGIN,
@@ -27,6 +28,7 @@ from amorsize.costs import (
     Figure,
 )
 from amorsize.plugins import registry
+from amorsize.profile import Packing
 from tests.calibration.test_quality import DEFAULT
 
 SECONDS = st.floats(1e-11, 1e-7)
@@ -123,3 +125,20 @@ def test_both_ways_are_measured_at_the_same_sizes_and_told(engine: Backend) -> N
     plan = amorsize.plan(len, [bytes(1_000)] * 4_000, backend=engine.name, workers=2)
     assert "engine's" in plan.explain()
     assert "store_in_s" in plan.costs[engine.name]
+
+
+def test_large_messages_are_measured_only_as_the_work_has_them(engine: Backend) -> None:
+    large = Packing(nbytes=12e6, buffer_bytes=12e6)
+    wanted = pricing.large_figures(Packing(nbytes=1e6), large)
+    assert wanted == {"buffer_out_50m_s"}
+    assert pricing.large_figures(Packing(nbytes=12e6), Packing()) == {"byte_in_50m_s"}
+
+    def price(large: set[str]) -> set[str]:
+        costs = pricing.price(engine, workers=2, worth_s=1e6, large=large)
+        assert costs.dispatch_s.checks
+        return set(LARGE_FIGURES) & set(costs.figures())
+
+    assert price(set()) == set()
+    assert price(wanted) == wanted
+    assert price({"byte_in_50m_s"}) == {*wanted, "byte_in_50m_s"}  # and what was known before
+    assert price(wanted) == {*wanted, "byte_in_50m_s"}

@@ -113,8 +113,9 @@ def test_probe_and_calibrate_have_tables_and_json() -> None:
     assert json.loads(invoke("probe", "--json")[1])["workers"] >= 1
     assert "usable:" in invoke("probe")[1]
     again = ("calibrate", "--backend", "threads", "--refresh", "--json")
-    tries = (json.loads(invoke(*again)[1])["threads"]["dispatch_s"]["origin"] for _ in range(3))
-    assert "measured" in tries  # a busy machine may spoil one: it is not believed then
+    costs = json.loads(invoke(*again)[1])["threads"]
+    assert costs["dispatch_s"]["checks"]  # measured now, whatever a busy machine makes of it
+    assert costs["slots"]["origin"] == "measured"  # nothing to be checked against
     assert "cached" in invoke("calibrate", "--backend", "threads")[1]
 
 
