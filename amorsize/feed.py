@@ -79,23 +79,29 @@ class Feed:
         items = self._source.spans(spans) if self._carry else None
         return self._chunk(tuple(spans), items)
 
-    def single(self, index: int) -> Chunk | None:
-        """One item from all over indexed data: the one at ``index``, or the next that no chunk has
-        held yet.
+    def from_all_over(self, indices: Iterable[int], each: int = 1) -> Chunk | None:
+        """A chunk of stretches of indexed data: for each of some positions the items there, or the
+        next that no chunk has held yet, ``each`` of them at most.
         """
         if self._again or not isinstance(self._source, IndexedSource):
             return self.next()
+        spans = tuple(sorted(filter(None, [self._cut_at(index, each) for index in indices])))
+        if not spans:
+            return None
+        return self._chunk(spans, self._source.spans(spans) if self._carry else None)
+
+    def _cut_at(self, index: int, most: int) -> Span | None:
         place = next((n for n, (_, stop) in enumerate(self._gaps) if index < stop), 0)
         if not self._gaps:
             return None
         start, stop = self._gaps[place]
         at = index if start <= index < stop else start
+        end = min(stop, at + most)
         del self._gaps[place]
-        for gap in ((at + 1, stop), (start, at)):
+        for gap in ((end, stop), (start, at)):
             if gap[0] < gap[1]:
                 self._gaps.insert(place, gap)
-        span = ((at, at + 1),)
-        return self._chunk(span, self._source.spans(span) if self._carry else None)
+        return at, end
 
     @property
     def remaining(self) -> int | None:

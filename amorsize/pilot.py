@@ -2,8 +2,9 @@
 
 A cluster that is up would idle while the caller samples: of few long items that is a good part
 of the whole. Its workers know better what an item takes there, too. So the run starts with
-single items, as many as keep the workers busy, until some of them have been seen; then the
-planner cuts what is left.
+single items, as many as keep the workers busy, until some of them have been seen. Short ones say
+little of the others: blocks of items from all over the data follow. Then the planner cuts what is
+left.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from amorsize.lanes import State, foreseen
@@ -27,7 +29,11 @@ if TYPE_CHECKING:
     from amorsize.report import RunReport
 
 AHEAD = 2
-"""Single items for each worker: one that runs and one that waits there."""
+"""Chunks for each worker: one that runs and one that waits there."""
+BLOCK_S, STRETCHES = 0.015, 8
+"""Seconds of a block, about a round trip; and of how many stretches of data it consists."""
+BLOCKS_SHARE = 1 / 12
+"""Largest part of a worker's share of what is left that one of its blocks may take."""
 SHORT_S = 0.005
 """A worker's first call that takes no longer has built nothing that later ones find: it counts."""
 
@@ -60,6 +66,10 @@ class Pilot:
         if spread and (length := planning.profile.items):
             self._positions = positions(length)
         self._seen: list[_Seen] = []
+        self._blocks: list[_Seen] = []
+        self._block = 0
+        """Items of a block; 0 as long as single items are handed out, or where none follow."""
+        self._spread = spread
         self._known: set[str] = set()
         self._guessed = self._handed_out = False
         self._ends: deque[float] = deque(maxlen=workers)
@@ -67,29 +77,30 @@ class Pilot:
         self._began = self._first_out = time.perf_counter()
 
     def next(self, feed: Feed) -> Chunk | None:
-        """The next item, ``None`` if nothing is left."""
+        """The next item or block, ``None`` if nothing is left."""
         if not self._handed_out:
             self._handed_out, self._first_out = True, time.perf_counter()
-        position = next(self._positions, None)
-        return feed.next() if position is None else feed.single(position)
+        count = min(STRETCHES, self._block or 1)
+        found = list(islice(self._positions, count))
+        return feed.from_all_over(found, (self._block or 1) // count) if found else feed.next()
 
     def window(self, workers: int) -> int:
-        """Items in flight."""
+        """Chunks in flight."""
         return AHEAD * workers
 
     def observe(self, chunk: Chunk, outcome: Outcome) -> None:
         """Take note of an item that has run."""
-        if self.over or not outcome.values or outcome.failures:
+        is_block = len(outcome.values) > 1
+        if self.over or not outcome.values or (outcome.failures and not is_block):
             return
         worker = outcome.times.worker
         self._ends.append(time.perf_counter())
-        self._seen.append(_Seen(chunk, outcome, worker not in self._known))
+        seen = self._blocks if is_block else self._seen
+        seen.append(_Seen(chunk, outcome, worker not in self._known))
         self._known.add(worker)
 
     def look(self, feed: Feed, report: RunReport, flying: Sequence[Chunk]) -> bool:
-        """Plan what is left, if usual items have been seen by now; whether that was done. The
-        first call of a worker may import, compile or fill a cache: until others are known it
-        tells no more than how long the run will take at most.
+        """Plan what is left, if enough has been seen by now; whether that was done.
 
         Args:
             feed: what is left.
@@ -98,19 +109,37 @@ class Pilot:
         """
         if self.over or not self._seen:
             return False
-        if not (usual := self._usual()):
-            if not self._guessed:
+        usual = self._usual()
+        if self._waits(feed, usual):
+            if not feed.remaining and not self._guessed:  # nothing will be left to plan
                 self._guessed = True
                 self._predict(self._decide(self._seen, feed), feed, report, flying)
             return False
         self.over = True
         decision = self._decide(usual, feed)
         feed.plan(decision.chosen.schedule, _item_s(usual), carry_items=True)
-        if feed.remaining or not self._guessed:  # who planned nothing predicts nothing, either
+        if not self._guessed:
             self._predict(decision, feed, report, flying)
         return True
 
+    def _waits(self, feed: Feed, usual: Sequence[_Seen]) -> bool:
+        """Whether what is on its way will tell more: usual items, or blocks of short ones. Those
+        that arrive first are those that happen to be short. There are no blocks of data whose
+        order matters, or of which little would be left.
+        """
+        if not usual or feed.remaining == 0:
+            return not usual
+        if not self._block and self._spread and feed.is_indexed:
+            most = int(BLOCKS_SHARE * (feed.remaining or 0) / self._workers)
+            self._block = max(1, min(most, int(BLOCK_S / max(_item_s(usual), 1e-9))))
+        return len(self._blocks if self._block > 1 else usual) < AHEAD * self._workers
+
     def _usual(self) -> list[_Seen]:
+        """What tells of other items: the first call of a worker may import, compile or fill a
+        cache.
+        """
+        if self._blocks:
+            return [seen for seen in self._blocks if not seen.first] or self._blocks
         later = [seen for seen in self._seen if not seen.first]
         return later or [seen for seen in self._seen if seen.outcome.times.wall_s < SHORT_S]
 
@@ -121,14 +150,14 @@ class Pilot:
         walls = [t.wall_s / count for t, count in zip(times, counts, strict=True)]
         item_s = _item_s(usual)
         around = math.fsum((wall - item_s) ** 2 for wall in walls) / max(1, len(walls) - 1)
+        around *= sum(counts) / len(counts)  # blocks average over their items
         cpu_s = math.fsum(t.cpu_s for t in times) / sum(counts)
-        slowdown = self._planning.offers[0].costs.slowdown.value
         profile = self._planning.profile
         handed_out = 0 if feed.remaining is None else (profile.items or 0) - feed.remaining
         seen = profile._replace(
             sampled=handed_out,
-            item_s=item_s / slowdown,
-            item_cpu_s=cpu_s / slowdown,
+            item_s=item_s,
+            item_cpu_s=cpu_s,
             item_sd_s=math.sqrt(around),
             longest_s=max(walls),
             durations=tuple(walls),
@@ -162,5 +191,5 @@ class Pilot:
 
 def _item_s(seen: Sequence[_Seen]) -> float:
     """Mean seconds of an item."""
-    walls = [one.outcome.times.wall_s / len(one.outcome.values) for one in seen]
-    return math.fsum(walls) / len(walls)
+    wall_s = math.fsum(one.outcome.times.wall_s for one in seen)
+    return wall_s / sum(len(one.outcome.values) for one in seen)

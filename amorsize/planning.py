@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from amorsize import pricing
 from amorsize.backend import Backend
 from amorsize.contest import contested
+from amorsize.costs import declared
 from amorsize.errors import InvalidArgument, UnpicklableFunction, UnpicklableItem, UnpicklableResult
 from amorsize.guard import guarded
 from amorsize.model import bound
@@ -157,7 +158,9 @@ class Planning:
         traits = self.offers[0].traits
         again._measure_packing(inputs=not traits.inherits_memory)
         wish = Wish(workers, self.chunk_size)
-        return decide(again.profile, self.offers, wish)
+        seen = declared(1.0, "seen in the workers themselves")
+        offers = [o._replace(costs=o.costs._replace(slowdown=seen)) for o in self.offers]
+        return decide(again.profile, offers, wish)
 
     def backend_of(self, candidate: Candidate) -> Backend:
         """The backend of a candidate of an automatic plan."""

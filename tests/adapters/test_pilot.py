@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import amorsize
-from amorsize.events import ChunkFinished, Event
+from amorsize.events import ChunkFinished, Event, RunFinished
+from amorsize.report import RunReport
 
 pytest.importorskip("distributed", reason="Dask is not installed")
 
@@ -70,3 +71,52 @@ def test_a_stream_starts_at_the_front(client: Any) -> None:
 @pytest.mark.parametrize("items", [0, 1, 3])
 def test_few_items(client: Any, items: int) -> None:
     assert amorsize.dask_map(abs, list(range(items)), client) == list(range(items))
+
+
+def reports_of(client: Any, function: Any, items: Any) -> RunReport:
+    """The report of a map."""
+    found: list[RunReport] = []
+
+    def keep(event: Event) -> None:
+        if isinstance(event, RunFinished):
+            found.append(event.report)
+
+    amorsize.map(function, items, backend=client, observers=[keep])
+    return found[0]
+
+
+def spin(steps: int) -> int:
+    return sum(range(steps))
+
+
+@pytest.mark.parametrize("steps", [2_000, 200_000])
+def test_what_a_map_takes_is_predicted_before_it_is_over(client: Any, steps: int) -> None:
+    report = reports_of(client, spin, [steps] * 400)
+    assert report.predicted is not None
+    assert 0 < report.predicted_after_s < report.actual
+    assert report.predicted > report.predicted_after_s
+    parts = sum(term.predicted or 0.0 for term in report.terms)
+    assert parts == pytest.approx(report.predicted)
+
+
+def test_data_sorted_by_cost_is_not_taken_for_its_cheap_front(client: Any) -> None:
+    """The items in front are a hundredth of the mean; what is predicted counts the others."""
+    report = reports_of(client, spin, [40 * position for position in range(4_000)])
+    assert report.predicted is not None
+    assert report.predicted > 0.3 * report.compute_s / report.workers
+
+
+def test_few_long_items_are_predicted_although_nothing_is_left_to_plan(client: Any) -> None:
+    report = reports_of(client, spin, [1_500_000] * 3)
+    assert report.predicted is not None
+    assert report.predicted > report.compute_s / 3  # two rounds of three items' mean
+
+
+def test_all_of_a_map_whose_blocks_fail_comes_back(client: Any) -> None:
+    def refuse(item: int) -> int:
+        if item % 3:
+            raise ValueError(item)
+        return item
+
+    kept = amorsize.dask_map(refuse, range(3_000), client, on_error="skip")
+    assert kept == list(range(0, 3_000, 3))

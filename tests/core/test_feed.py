@@ -89,8 +89,18 @@ def test_single_items_from_anywhere_are_fed_once(
     feed = Feed(source_of(list(range(100))), blocks, fixed(7, 2), item_s=1.0)
     found: list[int] = []
     for place in places:
-        if (chunk := feed.single(place)) is not None:
+        if (chunk := feed.from_all_over([place])) is not None:
             assert chunk.count == 1
             assert chunk.items == list(chunk.indices())
             found += chunk.indices()
     assert sorted([*found, *indices(feed)]) == sorted(expected)
+
+
+def test_stretches_from_all_over_are_one_chunk_in_order() -> None:
+    feed = Feed(source_of(range(100)), [(40, 60)], fixed(10, 2))
+    chunk = feed.from_all_over([90, 45, 0], 5)
+    assert chunk is not None
+    assert chunk.spans == ((0, 5), (60, 65), (90, 95))
+    assert chunk.items == [*range(5), *range(60, 65), *range(90, 95)]
+    rest = [index for left in iter(feed.next, None) for index in left.indices()]
+    assert sorted(rest) == sorted(set(range(100)) - set(range(40, 60)) - set(chunk.items))
