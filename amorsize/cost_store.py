@@ -32,6 +32,10 @@ LOCK_PATIENCE_S = 5.0
 """Seconds to wait for another process that measures the same."""
 
 
+_UNREADABLE = (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
+"""What reading a damaged record may raise."""
+
+
 class CostStoreWarning(UserWarning):
     """Stored costs could not be used or written; they are measured instead."""
 
@@ -87,7 +91,7 @@ def load(backend: Backend, workers: int) -> Stored | None:
         return _stored(data, wanted)
     except FileNotFoundError:
         return None
-    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except _UNREADABLE as error:
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
         warnings.warn(f"stored costs {path} ignored: {reason}", CostStoreWarning, stacklevel=2)
         return None
@@ -130,7 +134,7 @@ def contradict(backend: Backend, workers: int, *, again: bool) -> None:
         before = int(data.get("contradictions", 0))
         if data["identity"] != wanted or (before == 0 and not again):
             return
-    except (OSError, KeyError, TypeError, ValueError):
+    except _UNREADABLE:
         return
     data["contradictions"] = before + 1 if again else 0
     _write(path, data)
@@ -196,8 +200,10 @@ def _path(wanted: dict[str, Any]) -> str:
 
 def _read_private(path: str) -> dict[str, Any]:
     """The file's JSON object, if it is this user's own and nobody else can write it."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=_without_waiting) as file:
         status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no regular file")
         if hasattr(os, "getuid"):
             if status.st_uid != os.getuid():
                 raise ValueError("it belongs to another user")
@@ -208,3 +214,8 @@ def _read_private(path: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ValueError("it holds no record")
     return data
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe in its place would make the caller wait for a writer."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

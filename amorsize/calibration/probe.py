@@ -100,8 +100,8 @@ class Probe:
         has to tell of the one before: some send at intervals, and a message would get lost in
         the wait for the next.
         """
-        ready = self._back + 1.25 * self.latency_s
-        time.sleep(max(0.0, ready - time.perf_counter()))
+        ready = max(self._sent + 2 * self.latency_s, self._back + self.latency_s)
+        time.sleep(max(0.0, ready + self.latency_s / 4 - time.perf_counter()))
         return self.trip(item, stored=stored)
 
     def worker_cpu_s(self) -> float:

@@ -23,6 +23,8 @@ _LONG_S, _LONG = 0.04, (32, 240)
 _ITEMS = 500
 """Items a chunk in the burst that tells what an item costs."""
 _NAP_S = 0.005
+_SHORT_S, _OFTEN = 0.005, 12
+"""Seconds of opening a session that are little, and how often it is opened then."""
 _FUNCTION_BYTES = 4_000_000
 """Of a large function: less would be lost in the noise of opening a session."""
 NEGLIGIBLE_ITEM_S = 2e-6
@@ -119,14 +121,18 @@ def attaching(
     function: Callable[[Any], Any] = answer,
     least: int = 4,
 ) -> Repeats:
-    """Seconds to open and close a session on an engine that is up, ``least`` times at least."""
+    """Seconds to open and close a session on an engine that is up, ``least`` times at least; where
+    it takes next to nothing, and noise is most of it, often, after a first time that warms it up.
+    """
 
     def once() -> float:
         with opened(backend, workers, budget, function=function) as probe:
             pass
         return max(0.0, probe.startup_s - trip_s) + probe.shutdown_s
 
-    return summary(repeated(once, budget, least=least, most=5))
+    if (first_s := once()) < _SHORT_S:
+        return summary(repeated(once, budget, least=_OFTEN, most=_OFTEN))
+    return summary([first_s, *repeated(once, budget, least=least - 1, most=4)])
 
 
 def shipping(

@@ -179,7 +179,8 @@ class _Courier:
                 walls.append(self._trip(message, stored=stored))
             return sum(walls[-1] for walls in times)
 
-        self._empties.append(self._trip(NOTHING))
+        if nbytes <= MEDIUM_BYTES:  # larger ones drown it
+            self._empties.append(self._trip(NOTHING))
         if least > 2:
             self._trip(message)  # the first large message touches fresh memory
         most = _MESSAGES

@@ -343,7 +343,47 @@ def _half_written(store: Path) -> None:
     file.write_bytes(file.read_bytes()[:100])
 
 
-@pytest.mark.parametrize("damage", [_read_only, _a_file, _foreign, _half_written])
+def _changed(**fields: str) -> Callable[[Path], None]:
+    def damage(store: Path) -> None:
+        cost_store.save(ThreadBackend(), 2, Stored(ThreadBackend().fallback_costs()))
+        (file,) = store.iterdir()
+        text = json.dumps(json.loads(file.read_text()) | {name: f"@{name}" for name in fields})
+        for name, value in fields.items():
+            text = text.replace(f'"@{name}"', value)
+        file.write_text(text)
+
+    return damage
+
+
+def _a_pipe(store: Path) -> None:
+    cost_store.save(ThreadBackend(), 2, Stored(ThreadBackend().fallback_costs()))
+    (file,) = store.iterdir()
+    file.unlink()
+    os.mkfifo(file, 0o600)
+
+
+def _empty(store: Path) -> None:
+    cost_store.save(ThreadBackend(), 2, Stored(ThreadBackend().fallback_costs()))
+    (file,) = store.iterdir()
+    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _read_only,
+        _a_file,
+        _foreign,
+        _half_written,
+        _empty,
+        _a_pipe,
+        _changed(contradictions="Infinity"),
+        _changed(measured_at="1" * 400),
+        _changed(costs="[]"),
+        _changed(costs='{"dispatch_s": {"value": -1, "origin": "measured"}}'),
+        _changed(identity='"[[", "deep": ' + "[" * 10_000 + "]" * 10_000 + ', "identity": 1'),
+    ],
+)
 def test_a_damaged_cache_costs_a_warning_and_a_measurement(
     store: Path, damage: Callable[[Path], None]
 ) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import amorsize
-from amorsize import pricing
+from amorsize import cost_store, pricing
 from amorsize.backend import Backend, Chunk, OpenRequest
 from amorsize.calibration import calibrate
 from amorsize.costs import (
@@ -127,18 +127,22 @@ def test_both_ways_are_measured_at_the_same_sizes_and_told(engine: Backend) -> N
     assert "store_in_s" in plan.costs[engine.name]
 
 
-def test_large_messages_are_measured_only_as_the_work_has_them(engine: Backend) -> None:
-    large = Packing(nbytes=12e6, buffer_bytes=12e6)
-    wanted = pricing.large_figures(Packing(nbytes=1e6), large)
-    assert wanted == {"buffer_out_50m_s"}
-    assert pricing.large_figures(Packing(nbytes=12e6), Packing()) == {"byte_in_50m_s"}
+def test_large_figures_are_those_of_the_work() -> None:
+    usual, large = Packing(nbytes=1e6), Packing(nbytes=12e6)
+    assert pricing.large_figures(usual, usual) == set()
+    assert pricing.large_figures(large, usual) == {"byte_in_50m_s"}
+    assert pricing.large_figures(usual, large._replace(buffer_bytes=12e6)) == {"buffer_out_50m_s"}
 
-    def price(large: set[str]) -> set[str]:
-        costs = pricing.price(engine, workers=2, worth_s=1e6, large=large)
-        assert costs.dispatch_s.checks
-        return set(LARGE_FIGURES) & set(costs.figures())
 
-    assert price(set()) == set()
-    assert price(wanted) == wanted
-    assert price({"byte_in_50m_s"}) == {*wanted, "byte_in_50m_s"}  # and what was known before
-    assert price(wanted) == {*wanted, "byte_in_50m_s"}
+def test_of_large_messages_only_those_wanted_are_measured(engine: Backend) -> None:
+    wanted = {"byte_in_50m_s"}
+    known = calibrate(engine, workers=2, large=wanted).figures()
+    assert wanted == set(LARGE_FIGURES) & set(known)
+    assert "store_in_50m_s" in known
+
+    figures = {name: Figure(1e-9, "measured") for name in ("byte_in_s", "byte_out_s")}
+    figures |= {"buffer_out_50m_s": Figure(1e-9, "measured")}
+    figures |= {"dispatch_s": Figure(1e-3, "measured")}
+    cost_store.save(engine, 2, cost_store.Stored(DEFAULT._replace(**figures)))
+    merged = pricing.price(engine, workers=2, worth_s=1e6, large=wanted).figures()
+    assert {*wanted, "buffer_out_50m_s"} == set(LARGE_FIGURES) & set(merged)
