@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from amorsize.errors import InvalidArgument, NotCallable
 from amorsize.guard import guarded, in_time
-from amorsize.planning import Planning, check_enforceable, prepare
+from amorsize.planning import PREPARATION, Planning, check_enforceable
 from amorsize.plans import Plan
 from amorsize.policy import Policy, policy_of
 from amorsize.sampler import Sample, sample, unsampled
@@ -216,7 +216,7 @@ def _sample(
         from amorsize.elsewhere import elsewhere
 
         worker = partial(elsewhere, call, policy, named)
-    ahead = prepare if named is None else None
+    ahead = PREPARATION if named is None else ()
     take = partial(sample, call, source, policy, elsewhere=worker, meanwhile=ahead)
     if journal is not None:
         from amorsize import resume

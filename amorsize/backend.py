@@ -154,9 +154,13 @@ class Session(ABC):
         """Block until at least one of ``futures`` is done or ``timeout_s`` seconds have passed;
         returns those that are done.
         """
-        from concurrent.futures import FIRST_COMPLETED, wait
+        arrivals = self.__dict__.get("_arrivals")
+        if arrivals is None:  # subclasses need not call an __init__ of ours
+            from amorsize.arrivals import Arrivals
 
-        return wait(futures, timeout_s, return_when=FIRST_COMPLETED).done
+            arrivals = self.__dict__["_arrivals"] = Arrivals()
+        done: set[Future[Any]] = arrivals.wait(futures, timeout_s)
+        return done
 
     def shrink(self, workers: int) -> None:  # noqa: B027
         """Memory ran out: keep at most ``workers``. Optional; no more chunks will run at once."""

@@ -18,11 +18,13 @@ from amorsize.backend import Backend, OpenRequest
 from amorsize.collect import subtract
 from amorsize.errors import AmorsizeError, BackendUnavailable
 from amorsize.feed import Feed
+from amorsize.gain import Gain
 from amorsize.judge import AFTER_ALL, FirstFailure, Judge
 from amorsize.planner import Decision, Offer
 from amorsize.planning import Planning
 from amorsize.report import RunReport
 from amorsize.runner import Run
+from amorsize.sampler import WAITING
 from amorsize.serial import SerialRun
 from amorsize.source import IndexedSource, Piece, Span, StreamSource
 from amorsize.trips import Trips
@@ -260,6 +262,8 @@ class Execution:
         for _, values in planning.sample.results[-1:]:
             run.window.observe(values, 0, () if feed.is_indexed else planning.sample.recent_items)
         run.may_give_up = self._may_work_here() and not self._backend.traits.remote
+        if self._backend.traits.shares_gil and planning.profile.waiting_share > WAITING:
+            run.gain = Gain(chosen.workers, planning.profile.item_cpu_s)
         run.trips = Trips(offer.costs.latency_s.value if offer else 0.0)
         if planning.unsampled:
             from amorsize.pilot import Pilot
@@ -268,6 +272,10 @@ class Execution:
         yield from run.pieces()
         if run.broken is not None:
             self._do_without(run.broken, feed)
+        elif run.computing_s is not None:
+            why = f"items compute for {run.computing_s:.3g} s, and do not wait as sampled"
+            self._move(None, why)
+            self._decide_again(self._planning.computing(run.computing_s, feed.remaining), why)
         elif run.gave_up:
             self._move(None, "workers lost more time than they saved")
 
@@ -275,17 +283,21 @@ class Execution:
 
     def _think_again(self, feed: Feed, observed_s: float) -> None:
         """Decide anew about what remains, with the item time that the run has seen."""
+        times = observed_s / max(self._planning.profile.item_s, 1e-12)
+        again = self._planning.revised(observed_s, feed.remaining)
+        self._decide_again(again, f"items took {times:.1f} times as long as sampled")
+
+    def _decide_again(self, planning: Planning, why: str) -> None:
+        """Leave the loop, if what is known now says so."""
         self._moves += 1
-        expected = self._planning.profile.item_s
-        self._planning = self._planning.revised(observed_s, feed.remaining)
+        self._planning = planning
         try:
-            decision, backend = self._planning.automatic()
+            decision, backend = planning.automatic()
         except AmorsizeError:  # the loop that runs needs no better idea
             return
         if decision.chosen.schedule.kind != "whole":
             self._decision = decision
-            times = observed_s / max(expected, 1e-12)
-            self._move(backend, f"items took {times:.1f} times as long as sampled")
+            self._move(backend, why)
 
     def _may_move(self) -> bool:
         return self._free and self._moves < MOST_MOVES and not self._broken

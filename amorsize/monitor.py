@@ -20,15 +20,18 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 _TICK_S = 0.0005
 _TICKS_PER_LOOK = 4
 _WAKING_S = 0.00015
 """Lateness of any sleep: the kernel's timer slack, and the wake-up itself."""
-_IDLE_AFTER_S, _IDLE_SHARE = 0.002, 0.5
-"""A function waits if the process, this thread included, has been on a processor for less than
-this share of the first milliseconds."""
+_POLITE_S = 0.00005
+"""Switch interval while something else is done beside the function: it gets the lock back at
+once when it wants it."""
+_POLITE_LATENESS = 0.5
+"""Share of the time that the lock is away from what is done beside pure Python, which then
+takes turns with it."""
 _TAKEN_SHARE = 0.4
 """Share of a switch interval that must have been spent on the lock alone for it to have been
 taken away."""
@@ -42,14 +45,15 @@ class Monitor:
 
     Args:
         rss_bytes: tells the resident size of this process.
-        meanwhile: called once, in the watching thread, when the function turns out to wait: what
-            has to be done after the sample anyway costs nothing then.
+        meanwhile: called one after the other, in the watching thread, when the function turns out
+            to leave lock and processors to others: what has to be done after the sample anyway
+            costs little then. What the end of the watch finds undone is left undone.
     """
 
     def __init__(
         self,
         rss_bytes: Callable[[], int] | None = None,
-        meanwhile: Callable[[], object] | None = None,
+        meanwhile: Sequence[Callable[[], object]] = (),
     ) -> None:
         self._rss_bytes, self._meanwhile = rss_bytes, meanwhile
         self.peak_rss_bytes = 0
@@ -62,16 +66,12 @@ class Monitor:
         """Seconds that the thread had waited for a processor by its last look at it; also before
         it ran for the first time."""
         self._interval_s = sys.getswitchinterval()
-        self._busy_before_s = 0.0
-        self._away_s = 0.0
-        """Seconds in which it did not watch, but something else."""
         self._began = True
         self._thread = threading.Thread(target=self._watch, name="amorsize-gil", daemon=True)
 
     def start(self) -> None:
         """Begin to watch."""
         self._begin = self._before = time.perf_counter()
-        self._busy_before_s = time.process_time()
         try:
             self._thread.start()
         except RuntimeError:  # no more threads are allowed here: nothing is seen
@@ -100,7 +100,7 @@ class Monitor:
     @property
     def watched_s(self) -> float:
         """Seconds watched."""
-        return max(0.0, self._elapsed - self._away_s)
+        return self._elapsed
 
     @property
     def held_share(self) -> float:
@@ -127,34 +127,36 @@ class Monitor:
                 looked = time.perf_counter()  # reading a file lets go of the lock, too
                 self._late_s += self._without_lock_s(looked - now)
                 now = looked
-            if self._meanwhile is not None and self._is_idle(now):
+            if self._meanwhile and self._leaves_room():
                 self._do_meanwhile()
-                away_s, now = time.perf_counter() - now, time.perf_counter()
-                self._away_s += away_s
+                now = time.perf_counter()
             self._before = now
         # The last wait was cut short: how late it was by then counts as well.
         self._late_s += self._without_lock_s(self._end - self._before - _TICK_S)
         self._clock, self._cpu_s = -1, time.thread_time()
 
-    def _is_idle(self, now: float) -> bool:
-        """Whether the process has done next to nothing since the watch began."""
-        watched_s = now - self._begin
-        busy_s = time.process_time() - self._busy_before_s
-        if watched_s < _IDLE_AFTER_S or busy_s > _IDLE_SHARE * watched_s:
-            return False
-        # The time of threads on other processors is told some milliseconds late: look at them.
-        return running_threads() == 1
+    def _leaves_room(self) -> bool:
+        """Whether lock and a processor have been free so far. A function that holds the lock for
+        long is seen at the first wake-up.
+        """
+        return not self._late_s and usable_cores() > 1 and running_threads() <= 2
 
     def _do_meanwhile(self) -> None:
-        """Others are to get the interpreter lock at once when they want it back."""
-        meanwhile, self._meanwhile = self._meanwhile, None
-        assert meanwhile is not None
+        """How much longer it takes than it computes tells of the lock, too."""
+        steps, self._meanwhile = self._meanwhile, ()
         usual_s = sys.getswitchinterval()
-        sys.setswitchinterval(min(usual_s, _TICK_S))
+        wall, cpu, queued = time.perf_counter(), time.thread_time(), _queued_s()
+        sys.setswitchinterval(min(usual_s, _POLITE_S))
         try:
-            meanwhile()
+            for step in steps:
+                if not self._stop.is_set():
+                    step()
         finally:
             sys.setswitchinterval(usual_s)
+        self._queued_s = _queued_s()
+        wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
+        without_s = max(0.0, wall - cpu - (self._queued_s - queued))
+        self._late_s += min(wall, without_s / _POLITE_LATENESS) * _LATENESS_WHEN_HELD
 
     def _without_lock_s(self, late_s: float) -> float:
         """Part of a lateness in which the lock could not be had."""
@@ -173,6 +175,13 @@ def _queued_s() -> float:
             return int(file.read().split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
         return 0.0
+
+
+def usable_cores() -> int:
+    """Processors that this process may run on; an upper bound that costs nothing to ask for."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def running_threads() -> int:

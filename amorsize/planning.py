@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from amorsize import pricing
@@ -14,6 +14,7 @@ from amorsize.costs import declared
 from amorsize.errors import InvalidArgument, UnpicklableFunction, UnpicklableItem, UnpicklableResult
 from amorsize.guard import guarded
 from amorsize.model import bound
+from amorsize.monitor import usable_cores
 from amorsize.packing import FunctionPayload, pack_function
 from amorsize.planner import (
     NOISE_S,
@@ -180,10 +181,28 @@ class Planning:
             longest_s=max(profile.longest_s, item_s),
             trend=profile.trend * (remaining or 0) / max(1, profile.remaining or 1),
         )
+        return self._with(seen)
+
+    def computing(self, item_s: float, remaining: int | None) -> Planning:
+        """The same with items that compute for so long, where they seemed to wait."""
+        again = self.revised(item_s, remaining)
+        seen = again.profile._replace(
+            item_s=item_s,
+            item_cpu_s=item_s,
+            item_sd_s=0.0,
+            longest_s=item_s,
+            durations=(),
+            gil_share=1.0,
+            gil_measured=False,
+            waiting_share=0.0,
+        )
+        return again._with(seen)
+
+    def _with(self, profile: Profile) -> Planning:
         from copy import copy
 
         again = copy(self)
-        again.sample = self.sample._replace(profile=seen)
+        again.sample = self.sample._replace(profile=profile)
         return again
 
     def on(self, wanted: Any, *, fixed_chunks: bool = False) -> tuple[Decision, Backend]:
@@ -213,7 +232,7 @@ class Planning:
         if self.workers == 1:
             return "one worker was asked for"
         self._measure_packing(inputs=False)
-        least = bound(self.profile, remaining, _most_cores(), PARALLEL_FLOOR_S)
+        least = bound(self.profile, remaining, usable_cores(), PARALLEL_FLOOR_S)
         if least >= serial_s * (1 - NOISE_SHARE) - NOISE_S and (
             serial_s < _DISCOVERY_PAYS_S or not _remote_engine_is_up()
         ):
@@ -352,15 +371,28 @@ class Planning:
         return start, values[0]
 
 
-def prepare() -> None:
-    """Look up what an automatic decision will ask for: plugins, and the limits of this machine.
-    What fails here fails again when it is wanted, and is told then.
-    """
-    try:
+def _look_up_limits() -> None:
+    with suppress(Exception):  # what fails here fails again when it is wanted, and is told then
         limits()
+
+
+def _look_up_backends() -> None:
+    with suppress(Exception):
         registry()
-    except Exception:
-        pass
+
+
+def _look_up_costs() -> None:
+    with suppress(Exception):
+        machine = limits()
+        for backend in registry().backends.values():
+            if state_of(backend).usable:
+                pricing.price(
+                    backend, workers=backend.capacity(machine).workers, worth_s=None
+                )
+
+
+PREPARATION = (_look_up_backends, _look_up_limits, _look_up_costs)
+"""Looks up what an automatic decision will ask for: plugins, the limits of this machine, costs."""
 
 
 def check_enforceable(policy: Policy, backend: Backend, function: object) -> None:
@@ -408,10 +440,3 @@ def _remote_engine_is_up() -> bool:
         backend.traits.remote and backend.availability().running
         for backend in registry().backends.values()
     )
-
-
-def _most_cores() -> int:
-    """An upper bound of the usable cores that costs nothing to ask for."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -21,6 +21,7 @@ from amorsize.errors import (
     WorkersKeepDying,
 )
 from amorsize.feed import Feed
+from amorsize.gain import Gain
 from amorsize.interrupts import before_termination, raise_if_terminated, shielded, terminating
 from amorsize.judge import AFTER_ALL, FirstFailure, Judge
 from amorsize.recovery import Recovery, most_deaths
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 
 REVISE = 1.25
 """Change of the estimated item time, up or down, from which what remains is re-chunked."""
-GIVE_UP_AFTER_S, GIVE_UP_RATIO = 0.05, 1.1
-"""After this many seconds, workers whose items took together less than the elapsed time over
-this ratio have gained nothing: the caller goes on alone."""
 LOOK_S = 0.1
 """Seconds without news after which a run looks whether it is still wanted."""
 
@@ -78,6 +76,11 @@ class Run:
     """Whether to stop when the workers prove slower than the plain loop."""
     gave_up: bool = False
     """Whether the run ended for that reason, with items left."""
+    gain: Gain
+    """What the workers gain."""
+    computing_s: float | None = None
+    """CPU seconds of an item, if the run ended with items left because they prove to compute
+    instead of waiting."""
     pilot: Pilot | None = None
     """Hands out the first chunks of a run without a sample."""
     broken: BackendUnavailable | None = None
@@ -100,7 +103,8 @@ class Run:
         self._ready: list[Piece] = []
         self._cancel = False
         self._item_s = 0.0
-        self._began = self._open_s = self._computed_s = self._chunk_wall_s = 0.0
+        self._began = self._open_s = self._chunk_wall_s = 0.0
+        self.gain = Gain(request.workers)
         self.window, self.trips = Window(), Trips()
         self._home = os.getpid()
         self._session: Session | None = None
@@ -290,15 +294,15 @@ class Run:
 
     def _observe(self, chunk: Chunk, outcome: Outcome) -> None:
         """Compare what a chunk took with what was expected of it: re-chunk what remains, and
-        give up if all workers together take longer than their items would one by one.
+        give up if workers gain nothing.
         """
         if not outcome.values:
             return
         held = () if self.feed.is_indexed else chunk.items or ()
         self.window.observe(outcome.values, outcome.nbytes, held)
-        wall_s = outcome.times.wall_s
-        self._chunk_wall_s, self._computed_s = wall_s, self._computed_s + wall_s
-        seen = wall_s / len(outcome.values)
+        self._chunk_wall_s = outcome.times.wall_s
+        self.gain.observe(len(outcome.values), outcome.times)
+        seen = outcome.times.wall_s / len(outcome.values)
         if self.pilot is not None:
             self.pilot.observe(chunk, outcome)
         if self.feed.item_s > 0:
@@ -311,14 +315,13 @@ class Run:
                     self.report.watch.revised(self.feed.item_s, believed)
                 self.feed.rescale(believed)
         self._fit()
-        elapsed = time.perf_counter() - self._began
-        if (
-            self.may_give_up
-            and not self.report.lost_workers  # deaths take time, and the caller must survive
-            and elapsed > GIVE_UP_AFTER_S
-            and chunk.number >= 4 * self.request.workers
-        ):
-            self.gave_up = elapsed > GIVE_UP_RATIO * self._computed_s
+        # Deaths take time, and the caller must survive what causes them.
+        if self.may_give_up and not self.report.lost_workers:
+            elapsed = time.perf_counter() - self._began
+            if self.gain.computes(elapsed):
+                self.computing_s, self.gave_up = self.gain.item_cpu_s, True
+            else:
+                self.gave_up |= self.gain.none(elapsed, chunk.number)
 
     # -- failures ----------------------------------------------------------------------------
 

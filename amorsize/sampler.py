@@ -37,6 +37,10 @@ _SIDE_BY_SIDE = 64
 WAITING, WAITING_SHARE = 0.5, 0.1
 """Of work that is on a processor for less than the first share of the time, two items are enough
 of a sample if they take more than the second share of the time that it takes side by side."""
+ONLY_WAITING = 0.1
+"""A first call that is on a processor for no more than this share of the time is enough by itself:
+another one would take a good part of what all take side by side. If the others compute, the run
+sees it before many have started."""
 MOST_S = 0.25
 """Most seconds of a sample of several items: workers could have run them side by side, and what
 remains unclear then the run will see."""
@@ -174,12 +178,12 @@ def sample(
     done: Sequence[Span] = (),
     keep: Callable[[int, list[Any]], object] | None = None,
     elsewhere: Callable[[], Elsewhere | None] | None = None,
-    meanwhile: Callable[[], object] | None = None,
+    meanwhile: Sequence[Callable[[], object]] = (),
 ) -> Sample:
     """Run ``function`` on a few items of ``source``, none of ``done`` among them; a stream skips
     those by itself. ``keep`` is called with results as soon as they are there. The items run in
     the caller, or in the worker that ``elsewhere`` starts, which ends with the sample. If they
-    wait, ``meanwhile`` is called in another thread.
+    leave the interpreter to others, ``meanwhile`` is called in another thread.
 
     An ``Exception`` raised by an item ends the sample and is kept in ``failure``, unless the
     policy forgives it;
@@ -270,7 +274,7 @@ def _budget_s(recorder: _Recorder, known: Estimate, serial_s: float) -> float:
     # An uncertain mean may be too small: so is what it says of the time that a sample may take.
     doubt = min(1.0, 2 * known.error) if len(recorder.seen.steady) > 1 else 1.0
     budget_s = max(BUDGET_S, min(MOST_S, BUDGET_SHARE * least_s * (1 + doubt)))
-    if serial_s and busy_share < WAITING and len(blocks) > 1:
+    if serial_s and busy_share < (ONLY_WAITING if len(blocks) == 1 else WAITING):
         # Side by side it would be over in no time: two items say how it waits.
         budget_s = min(budget_s, WAITING_SHARE * least_s)
     return budget_s

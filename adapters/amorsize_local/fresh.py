@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing import current_process, parent_process
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amorsize.backend import before_termination
 from amorsize_local.server import serve
+
+if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
 
 _PRELOADED = (serve.__module__, "cloudpickle")
 """Modules that a worker needs: for its loop, and for functions that travel by value."""
 
 
-def prepare_server() -> None:
+def prepare_server(context: BaseContext | None) -> None:
     """Have a fork server that is still to be started load what every worker needs, once for all
     of them, besides what its user has it load; and its folder removed with this process.
     """
+    if context is None or context.get_start_method() != "forkserver":
+        return
     from multiprocessing import forkserver
 
     if parent_process() is None:  # else the folder is that of the process which started this one
@@ -48,9 +52,20 @@ def _leave_to_parent(server: Any) -> None:
 
 def _remove_folder() -> None:
     """Remove the folder of multiprocessing, where the fork server's socket is."""
+    import shutil
     from multiprocessing.util import get_temp_dir
 
     shutil.rmtree(get_temp_dir(), ignore_errors=True)
+
+
+@contextmanager
+def starting(*, fresh: bool) -> Iterator[None]:
+    """What a worker of multiprocessing has to be started in; a fresh interpreter or a fork."""
+    with ExitStack() as stack:
+        stack.enter_context(undaemonic())
+        if fresh:
+            stack.enter_context(hidden_main())
+        yield
 
 
 @contextmanager
@@ -70,13 +85,10 @@ def undaemonic() -> Iterator[None]:
 
 
 @contextmanager
-def hidden_main(*, hide: bool) -> Iterator[None]:
+def hidden_main() -> Iterator[None]:
     """Keep a fresh interpreter from running the user's main script again: functions of
     ``__main__`` travel by value, and scripts without an ``if __name__`` guard must work.
     """
-    if not hide:
-        yield
-        return
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:

@@ -102,11 +102,14 @@ class ProcessBackend(Backend):
 
     def open(self, request: OpenRequest) -> Session:
         """Start the workers; the function is inherited, or sent to each once."""
-        import multiprocessing
-
+        from amorsize_local import forked
         from amorsize_local.session import ProcessSession
 
         method = self.start_method
+        if method == "fork" and forked.preferred():
+            return ProcessSession(None, request, inherits=True)
+        import multiprocessing
+
         if method == "fork":
             return ProcessSession(multiprocessing.get_context(method), request, inherits=True)
         place = warm.place_of(request)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import select
 import signal
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -72,7 +72,8 @@ def serve(
     _die_with(lifeline)
     # Daemonic for the caller, which ends it at exit; but what works in the plain loop must work
     # here, functions that start processes of their own included.
-    multiprocessing.current_process().daemon = False
+    if (known := sys.modules.get("multiprocessing.process")) is not None:
+        known.current_process().daemon = False
     if assignment.environment is not None:
         os.environ.clear()
         os.environ.update(assignment.environment)

@@ -4,26 +4,20 @@ stays safe, and no shared queue that a dying worker could leave locked.
 
 from __future__ import annotations
 
-import multiprocessing.process
 import os
 import pickle
-import select
 import selectors
 import signal
 import time
-import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from contextlib import ExitStack, suppress
-from multiprocessing.context import BaseContext
-from multiprocessing.process import BaseProcess
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from typing import TYPE_CHECKING, Any
 
 from amorsize.backend import (
     BackendUnavailable,
     Chunk,
-    FunctionPayload,
     OpenRequest,
     Session,
     WorkerLost,
@@ -31,16 +25,21 @@ from amorsize.backend import (
 )
 from amorsize.probes import oom_kills
 from amorsize_local import channel
-from amorsize_local.arena import TO_WORKER, Arena, arena
-from amorsize_local.fresh import hidden_main, prepare_server, undaemonic
-from amorsize_local.server import (
-    FUNCTIONS_KEPT,
-    Assignment,
-    Order,
-    name_of_death,
-    outcome_of,
-    serve,
+from amorsize_local.arena import arena
+from amorsize_local.child import (
+    PATIENCE_S,
+    Process,
+    Ticket,
+    Worker,
+    confirms,
+    kill_descendants,
+    ours,
 )
+from amorsize_local.forked import ForkedProcess
+from amorsize_local.server import Assignment, Order, name_of_death, outcome_of, serve
+
+if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
 
 _AHEAD_S = 0.002
 """Chunks shorter than this are queued one ahead at a worker; longer ones wait for whoever is
@@ -48,124 +47,31 @@ free first, because a chunk committed to a busy worker spoils a tapering schedul
 _SMALL_BYTES = 4096
 """Only orders that surely fit into a pipe may be sent to a busy worker: it may be blocked on
 sending a result, and two blocked ends would wait for each other."""
-_PATIENCE_S = 1.0
-"""Seconds that all workers together get to end by themselves."""
 _MOST_STILLBORN = 8
 """Workers that may die one after the other without having been given anything."""
 
-_ours: weakref.WeakSet[channel.End | Arena] = weakref.WeakSet()
-"""The caller's ends of all pipes of all sessions, and the memory that it shares with each worker,
-which no other worker may keep open."""
-
-_processes: weakref.WeakSet[BaseProcess] = weakref.WeakSet()
-"""The workers' processes of all sessions."""
-
-
-def _forget() -> None:
-    """In a forked child: the workers are its parent's. They must see the end of the parent, and not
-    end with this process, whose multiprocessing would see to that.
-    """
-    for end in list(_ours):
-        end.close()
-    children: set[BaseProcess] = getattr(multiprocessing.process, "_children", set())
-    children.difference_update(list(_processes))
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
-
-Ticket = tuple[Chunk, "Future[Any]"]
-
-
-class _Worker:
-    """A process with its two pipes and shared memory, and the chunks that it has."""
-
-    def __init__(
-        self,
-        process: BaseProcess,
-        orders: channel.End,
-        outcomes: channel.End,
-        shared: Arena | None,
-    ) -> None:
-        self.process, self.orders, self.outcomes, self.arena = process, orders, outcomes, shared
-        self.tickets: deque[Ticket] = deque()
-        self.gone = False
-        """Whether it has been buried."""
-        self.functions: deque[str] = deque(maxlen=FUNCTIONS_KEPT)
-        """Functions that it has, packed."""
-        _ours.update((orders, outcomes) if shared is None else (orders, outcomes, shared))
-        _processes.add(process)
-        self.end = _handle_of(process.pid)
-        """Readable once the process has ended: children of its own may keep its pipes open."""
-
-    def told(self, assignment: Assignment) -> Assignment:
-        """What to send of an assignment: not the function, if it came with an earlier one."""
-        function = assignment.function
-        if not isinstance(function, FunctionPayload):
-            return assignment
-        if function.digest in self.functions:
-            return assignment._replace(function=FunctionPayload(function.digest, b""))
-        self.functions.append(function.digest)
-        return assignment
-
-    def send(self, frames: Sequence[Any]) -> None:
-        """Send it a message. A large one may go to a worker that has nothing to do only."""
-        channel.send(self.orders, frames, self.arena, TO_WORKER)
-
-    def receive(self) -> list[bytearray]:
-        """Receive a message from it.
-
-        Raises:
-            EOFError: if it is dead.
-        """
-        return channel.receive(self.outcomes, self.arena)
-
-    def rest(self) -> None:
-        """Hold no memory while it waits for another run."""
-        if self.arena is not None:
-            self.arena.clear()
-
-    def let_go(self) -> None:
-        """Close what this process has of it, and leave it alone."""
-        self.orders.close()
-        self.outcomes.close()
-        if self.arena is not None:
-            self.arena.close()
-
-    def reap(self, until: float) -> None:
-        """Wait for its end, and make it end if it has not until then. ``join`` with a time-out
-        would do the same after a costly import, and wait for its children, too, as the sentinel
-        does, which they have inherited.
-        """
-        end = select.poll()
-        end.register(self.process.sentinel if self.end is None else self.end, select.POLLIN)
-        if not end.poll(max(0.0, until - time.monotonic()) * 1000):
-            self.process.kill()
-        self.process.join()
-
-    def dispose(self) -> None:
-        """Close what belongs to a process that has ended."""
-        self.rest()  # a child of its own may have the memory mapped
-        self.let_go()
-        with suppress(ValueError):  # somebody else has waited for it: its exit code is lost
-            self.process.close()
-        if self.end is not None:
-            os.close(self.end)
-
 
 class ProcessSession(Session):
-    """Workers pull chunks from one queue held here; each has a pipe to and from it."""
+    """Workers pull chunks from one queue held here; each has a pipe to and from it.
 
-    def __init__(self, context: BaseContext, request: OpenRequest, *, inherits: bool) -> None:
+    Args:
+        context: starts the workers; ``None`` to fork them without multiprocessing.
+        request: what to run.
+        inherits: whether workers are forked, and see the caller's function and data.
+    """
+
+    def __init__(
+        self, context: BaseContext | None, request: OpenRequest, *, inherits: bool
+    ) -> None:
         self._context, self._inherits = context, inherits
         self._assignment = self._assign(request)
         self._queue: deque[Ticket] = deque()
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, Worker] = {}
         self._selector = selectors.DefaultSelector()
         self._wanted, self._stillborn, self._ooms = request.workers, 0, oom_kills()
         self._keep: Callable[[ProcessSession], None] | None = None
         self._held_by_workers, self._lifeline = channel.pipe()
-        _ours.add(self._lifeline)
+        ours.add(self._lifeline)
         self._start_missing()
 
     def _assign(self, request: OpenRequest) -> Assignment:
@@ -175,8 +81,10 @@ class ProcessSession(Session):
 
     def _start_missing(self) -> None:
         try:
-            if self._context.get_start_method() == "forkserver":
-                prepare_server()
+            if not self._inherits:
+                from amorsize_local.fresh import prepare_server
+
+                prepare_server(self._context)
             with shielded():
                 while len(self._workers) < self._wanted:
                     self._start_worker()
@@ -259,7 +167,7 @@ class ProcessSession(Session):
             with suppress(OSError):
                 worker.send([pickle.dumps(worker.told(self._assignment))])
         for worker in list(self._workers.values()):
-            if not _confirms(worker):
+            if not confirms(worker):
                 worker.process.kill()
                 self._remove(worker)
         self._start_missing()
@@ -281,9 +189,9 @@ class ProcessSession(Session):
         for worker in workers:
             worker.orders.close()
             if cancel:
-                _kill_descendants(worker.process.pid)
+                kill_descendants(worker.process.pid)
                 worker.process.terminate()
-        patience = time.monotonic() + _PATIENCE_S
+        patience = time.monotonic() + PATIENCE_S
         for worker in workers:
             worker.reap(patience)
             worker.dispose()
@@ -295,7 +203,7 @@ class ProcessSession(Session):
             self._started(self._start(opened))
             opened.pop_all()
 
-    def _start(self, opened: ExitStack) -> _Worker:
+    def _start(self, opened: ExitStack) -> Worker:
         their_orders, orders = channel.pipe()
         opened.callback(their_orders.close)
         opened.callback(orders.close)
@@ -308,27 +216,37 @@ class ProcessSession(Session):
             opened.callback(shared.close)
         foreign = [orders, outcomes] if self._inherits else []
         ends = (their_orders, their_outcomes, self._held_by_workers, shared)
-        process = self._context.Process(  # type: ignore[attr-defined]
-            target=serve,
-            args=(self._assignment, *ends, foreign),
-            name="amorsize-worker",
-            daemon=True,
-        )
-        with undaemonic(), hidden_main(hide=not self._inherits):
+        process = self._new_process((self._assignment, *ends, foreign))
+        with self._starting():
             process.start()
         their_orders.close()
         their_outcomes.close()
         if shared is not None:
             shared.sent()
-        return _Worker(process, orders, outcomes, shared)
+        return Worker(process, orders, outcomes, shared)
 
-    def _started(self, worker: _Worker) -> None:
+    def _started(self, worker: Worker) -> None:
         worker.told(self._assignment)
         outcomes = worker.outcomes
         self._workers[outcomes.fileno()] = worker
         self._selector.register(outcomes.fileno(), selectors.EVENT_READ, (worker, False))
         if worker.end is not None:
             self._selector.register(worker.end, selectors.EVENT_READ, (worker, True))
+
+    def _new_process(self, args: tuple[Any, ...]) -> Process:
+        if self._context is None:
+            return ForkedProcess(serve, args)
+        process: Process = self._context.Process(  # type: ignore[attr-defined]
+            target=serve, args=args, name="amorsize-worker", daemon=True
+        )
+        return process
+
+    def _starting(self) -> AbstractContextManager[None]:
+        if self._context is None:
+            return nullcontext()
+        from amorsize_local.fresh import starting
+
+        return starting(fresh=not self._inherits)
 
     def _hand_out(self) -> None:
         """Give queued chunks to free workers; short ones also to workers that will be free."""
@@ -341,7 +259,7 @@ class ProcessSession(Session):
                 if len(worker.tickets) == depth:
                     self._send(worker, ahead=depth > 0)
 
-    def _send(self, worker: _Worker, *, ahead: bool) -> None:
+    def _send(self, worker: Worker, *, ahead: bool) -> None:
         chunk, future = self._queue[0]
         if ahead and (chunk.expected_s > _AHEAD_S or chunk.items is not None):
             return
@@ -364,7 +282,7 @@ class ProcessSession(Session):
         except OSError:  # it died: what it has still sent is read first, then its pipe's end
             pass
 
-    def _take(self, worker: _Worker) -> None:
+    def _take(self, worker: Worker) -> None:
         """Receive one outcome, or learn that the worker is dead."""
         try:
             frames = worker.receive()
@@ -380,26 +298,26 @@ class ProcessSession(Session):
         except Exception as error:  # the worker could not load function or items
             future.set_exception(error)
 
-    def _drain(self, worker: _Worker) -> None:
+    def _drain(self, worker: Worker) -> None:
         """A worker has ended: take what it has still sent, and bury it."""
         if not worker.gone:
             os.set_blocking(worker.outcomes.fileno(), False)
         while not worker.gone:
             self._take(worker)
 
-    def _remove(self, worker: _Worker) -> int | None:
+    def _remove(self, worker: Worker) -> int | None:
         """End a worker, which may be dead already; returns its exit code."""
         worker.gone = self._workers.pop(worker.outcomes.fileno()) is worker
         self._selector.unregister(worker.outcomes.fileno())
         if worker.end is not None:
             self._selector.unregister(worker.end)
         worker.orders.close()
-        worker.reap(time.monotonic() + _PATIENCE_S)
+        worker.reap(time.monotonic() + PATIENCE_S)
         code = worker.process.exitcode
         worker.dispose()
         return code
 
-    def _bury(self, worker: _Worker) -> None:
+    def _bury(self, worker: Worker) -> None:
         """Replace a dead worker. Only the chunk it ran is lost; queued ones go back."""
         code = self._remove(worker)
         lost = WorkerLost(name_of_death(code))
@@ -438,39 +356,6 @@ class ProcessSession(Session):
         self._wanted = 0
 
 
-def _confirms(worker: _Worker) -> bool:
-    """Whether a worker that was told of another run is there for it."""
-    answer = select.poll()
-    answer.register(worker.outcomes.fileno(), select.POLLIN)
-    if not answer.poll(_PATIENCE_S * 1000):
-        return False
-    try:
-        return worker.receive() == [b""]
-    except (EOFError, OSError):
-        return False
-
-
 def _unavailable(reason: str) -> BackendUnavailable:
     remedy = "use fewer workers, or backend='threads'"
     return BackendUnavailable("multiprocessing", reason, remedy)
-
-
-def _handle_of(pid: int | None) -> int | None:
-    """A file descriptor that becomes readable when a process ends, where the system has it."""
-    try:
-        return os.pidfd_open(pid or 0)
-    except (AttributeError, OSError):
-        return None
-
-
-def _kill_descendants(pid: int | None) -> None:
-    """End the processes below one, where the system tells them: those a user's function started
-    would outlive its worker.
-    """
-    with suppress(OSError, ValueError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children") as file:
-                children = [int(child) for child in file.read().split()]
-            for child in children:
-                _kill_descendants(child)
-                os.kill(child, signal.SIGKILL)

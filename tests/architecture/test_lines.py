@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[2]
 ADAPTERS = ROOT / "adapters"
 PLUGINS = ROOT / "examples" / "plugins"
 ENGINE = (
-    "arena", "channel", "daemons", "fresh", "room", "server", "session", "surroundings", "warm",
+    "arena", "channel", "child", "daemons", "forked", "fresh", "room", "server", "session",
+    "surroundings", "warm",
 )  # fmt: skip
 """Modules of amorsize_local that are no adapter but an engine: pools of our own."""
 

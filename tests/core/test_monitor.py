@@ -6,17 +6,19 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from amorsize.monitor import Monitor
 
 LONG_S = 0.3
+BLOCK = bytes(4_000_000)
 
 
-def watched(work: Callable[[], object], meanwhile: Callable[[], object] | None = None) -> Monitor:
+def watched(work: Callable[[], object], meanwhile: Sequence[Callable[[], object]] = ()) -> Monitor:
     monitor = Monitor(meanwhile=meanwhile)
     monitor.start()
     try:
@@ -61,27 +63,60 @@ def test_a_busy_machine_does_not_hide_that_the_lock_is_held() -> None:
 
 
 def test_code_that_lets_go_of_the_lock_does_not_seem_to_hold_it() -> None:
-    block = bytes(4_000_000)
-    assert watched(lambda: hashlib.sha256(block).digest()).held_share < 0.3
+    assert watched(digest).held_share < 0.3
 
 
-def test_time_of_waiting_is_used_once() -> None:
+def digest() -> bytes:
+    return hashlib.sha256(BLOCK).digest()
+
+
+@pytest.mark.parametrize("work", [wait, digest])
+def test_time_that_is_left_over_is_used_once(work: Callable[[], object]) -> None:
     done: list[str] = []
-    watched(wait, lambda: done.append("done"))
-    assert done == ["done"]
+    watched(work, [lambda: done.append("one"), lambda: done.append("two")])
+    assert done == ["one", "two"]
 
 
 def test_time_of_computing_is_not() -> None:
     done: list[str] = []
-    watched(compute, lambda: done.append("done"))
+    watched(compute, [lambda: done.append("done")])
     assert done == []
 
 
-def test_what_is_done_meanwhile_is_not_the_functions() -> None:
-    def meanwhile() -> None:
-        until = time.thread_time() + 0.02
-        while time.thread_time() < until:
-            pass
+def spend(seconds: float) -> None:
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
 
-    assert watched(wait, meanwhile).cpu_s >= 0.02
+
+def test_what_is_done_meanwhile_is_not_the_functions() -> None:
+    monitor = watched(wait, [lambda: spend(0.02)])
+    assert monitor.cpu_s >= 0.02
+    assert monitor.held_share < 0.3
     assert sys.getswitchinterval() == pytest.approx(0.005)
+
+
+def test_a_function_that_begins_to_compute_meanwhile_is_seen_to_hold_the_lock() -> None:
+    begun: list[float] = []
+
+    def waits_first() -> None:
+        if not begun:
+            wait()
+            begun.append(time.perf_counter())
+        compute()
+
+    # All of the time: what is done meanwhile ends with the watch.
+    assert watched(waits_first, [lambda: spend(0.15)]).held_share > 0.6
+
+
+def test_what_the_end_of_the_sample_finds_undone_stays_undone() -> None:
+    done: list[str] = []
+    ended = threading.Event()
+    steps = [lambda: done.append("one"), ended.wait, lambda: done.append("two")]
+    monitor = Monitor(meanwhile=steps)
+    monitor.start()
+    while not done:
+        time.sleep(0.001)
+    threading.Timer(0.05, ended.set).start()
+    monitor.stop()
+    assert done == ["one"]

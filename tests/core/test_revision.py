@@ -55,3 +55,27 @@ def test_chunks_shrink_when_items_prove_longer() -> None:
     assert plan.report is not None
     counts = [record.items for record in plan.report.chunks]
     assert max(counts[-6:]) < max(counts)
+
+
+def test_a_first_call_that_waits_does_not_make_the_others_wait(
+    calls: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amorsize.planner.NOTICEABLE_LOAD", 1e9)
+
+    def loads_first(x: int) -> int:
+        if x == 0:
+            time.sleep(0.1)
+        else:
+            burn(0.005)
+        calls(x)
+        return x
+
+    plan = amorsize.plan(loads_first, list(range(200)))
+    assert (plan.backend, plan.sampled) == ("threads", 1)
+    assert plan.run() == list(range(200))
+    assert sorted(calls.items) == list(range(200))
+    assert plan.report is not None
+    assert plan.report.backend == "multiprocessing"
+    assert "do not wait as sampled" in str(plan.report)
+    on_threads = [record.items for record in plan.report.chunks if "/" in record.times.worker]
+    assert sum(on_threads) < 100

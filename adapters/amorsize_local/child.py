@@ -1,0 +1,188 @@
+"""A worker process as its caller sees it: its pipes, its chunks, its end."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, Protocol
+
+from amorsize.backend import Chunk, FunctionPayload
+from amorsize_local import channel
+from amorsize_local.arena import TO_WORKER, Arena
+from amorsize_local.server import FUNCTIONS_KEPT, Assignment
+
+PATIENCE_S = 1.0
+"""Seconds that all workers together get to end by themselves."""
+
+Ticket = tuple[Chunk, "Future[Any]"]
+
+ours: weakref.WeakSet[channel.End | Arena] = weakref.WeakSet()
+"""The caller's ends of all pipes of all sessions, and the memory that it shares with each worker,
+which no other worker may keep open."""
+
+
+class Process(Protocol):
+    """A child process: multiprocessing's, or a forked one of our own."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its number."""
+
+    @property
+    def exitcode(self) -> int | None:
+        """How it ended."""
+
+    @property
+    def sentinel(self) -> int:
+        """Readable once it has ended."""
+
+    def start(self) -> None:
+        """Start it."""
+
+    def join(self) -> None:
+        """Wait for its end."""
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    def close(self) -> None:
+        """Forget it."""
+
+
+_processes: weakref.WeakSet[Process] = weakref.WeakSet()
+"""The workers' processes of all sessions."""
+
+
+def _forget() -> None:
+    """In a forked child: the workers are its parent's. They must see the end of the parent, and not
+    end with this process, whose multiprocessing would see to that.
+    """
+    for end in list(ours):
+        end.close()
+    known = sys.modules.get("multiprocessing.process")
+    children: set[Process] = getattr(known, "_children", set())
+    children.difference_update(list(_processes))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+class Worker:
+    """A process with its two pipes and shared memory, and the chunks that it has."""
+
+    def __init__(
+        self,
+        process: Process,
+        orders: channel.End,
+        outcomes: channel.End,
+        shared: Arena | None,
+    ) -> None:
+        self.process, self.orders, self.outcomes, self.arena = process, orders, outcomes, shared
+        self.tickets: deque[Ticket] = deque()
+        self.gone = False
+        """Whether it has been buried."""
+        self.functions: deque[str] = deque(maxlen=FUNCTIONS_KEPT)
+        """Functions that it has, packed."""
+        ours.update((orders, outcomes) if shared is None else (orders, outcomes, shared))
+        _processes.add(process)
+        self.end = _handle_of(process.pid)
+        """Readable once the process has ended: children of its own may keep its pipes open."""
+
+    def told(self, assignment: Assignment) -> Assignment:
+        """What to send of an assignment: not the function, if it came with an earlier one."""
+        function = assignment.function
+        if not isinstance(function, FunctionPayload):
+            return assignment
+        if function.digest in self.functions:
+            return assignment._replace(function=FunctionPayload(function.digest, b""))
+        self.functions.append(function.digest)
+        return assignment
+
+    def send(self, frames: Sequence[Any]) -> None:
+        """Send it a message. A large one may go to a worker that has nothing to do only."""
+        channel.send(self.orders, frames, self.arena, TO_WORKER)
+
+    def receive(self) -> list[bytearray]:
+        """Receive a message from it.
+
+        Raises:
+            EOFError: if it is dead.
+        """
+        return channel.receive(self.outcomes, self.arena)
+
+    def rest(self) -> None:
+        """Hold no memory while it waits for another run."""
+        if self.arena is not None:
+            self.arena.clear()
+
+    def let_go(self) -> None:
+        """Close what this process has of it, and leave it alone."""
+        self.orders.close()
+        self.outcomes.close()
+        if self.arena is not None:
+            self.arena.close()
+
+    def reap(self, until: float) -> None:
+        """Wait for its end, and make it end if it has not until then. ``join`` with a time-out
+        would do the same after a costly import, and wait for its children, too, as the sentinel
+        does, which they have inherited.
+        """
+        end = select.poll()
+        end.register(self.process.sentinel if self.end is None else self.end, select.POLLIN)
+        if not end.poll(max(0.0, until - time.monotonic()) * 1000):
+            self.process.kill()
+        self.process.join()
+
+    def dispose(self) -> None:
+        """Close what belongs to a process that has ended."""
+        self.rest()  # a child of its own may have the memory mapped
+        self.let_go()
+        with suppress(ValueError):  # somebody else has waited for it: its exit code is lost
+            self.process.close()
+        if self.end is not None:
+            os.close(self.end)
+
+
+def confirms(worker: Worker) -> bool:
+    """Whether a worker that was told of another run is there for it."""
+    answer = select.poll()
+    answer.register(worker.outcomes.fileno(), select.POLLIN)
+    if not answer.poll(PATIENCE_S * 1000):
+        return False
+    try:
+        return worker.receive() == [b""]
+    except (EOFError, OSError):
+        return False
+
+
+def _handle_of(pid: int | None) -> int | None:
+    """A file descriptor that becomes readable when a process ends, where the system has it."""
+    try:
+        return os.pidfd_open(pid or 0)
+    except (AttributeError, OSError):
+        return None
+
+
+def kill_descendants(pid: int | None) -> None:
+    """End the processes below one, where the system tells them: those a user's function started
+    would outlive its worker.
+    """
+    with suppress(OSError, ValueError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children") as file:
+                children = [int(child) for child in file.read().split()]
+            for child in children:
+                kill_descendants(child)
+                os.kill(child, signal.SIGKILL)

@@ -1,0 +1,55 @@
+"""Whether workers gain what they were started for. Pure arithmetic on what chunks report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from amorsize.worker import ChunkTimes
+
+GIVE_UP_AFTER_S, GIVE_UP_RATIO = 0.05, 1.1
+"""After this many seconds, workers whose items took together less than the elapsed time over
+this ratio have gained nothing: the caller goes on alone."""
+CHUNKS_EACH = 4
+"""Chunks that each worker has to have had before that is said."""
+BUSY_SHARE, BUSIER = 0.6, 3.0
+"""Threads that were to wait compute, if they are on a processor for this share of the elapsed
+time all together, and each item this many times as long as was planned."""
+
+
+class Gain:
+    """What a session's chunks took together, against the time that is over.
+
+    Args:
+        workers: workers of the session.
+        waiting_cpu_s: CPU seconds planned for an item, where threads were chosen because items
+            wait; ``None`` otherwise.
+    """
+
+    def __init__(self, workers: int, waiting_cpu_s: float | None = None) -> None:
+        self._workers, self._waiting_cpu_s = workers, waiting_cpu_s
+        self._items, self._wall_s, self._cpu_s = 0, 0.0, 0.0
+
+    def observe(self, items: int, times: ChunkTimes) -> None:
+        """A chunk has ended."""
+        self._items += items
+        self._wall_s += times.wall_s
+        self._cpu_s += times.cpu_s
+
+    @property
+    def item_cpu_s(self) -> float:
+        """CPU seconds an item takes."""
+        return self._cpu_s / max(1, self._items)
+
+    def none(self, elapsed_s: float, chunks: int) -> bool:
+        """Whether the items took no longer, together, than the run does."""
+        enough = elapsed_s > GIVE_UP_AFTER_S and chunks >= CHUNKS_EACH * self._workers
+        return enough and elapsed_s > GIVE_UP_RATIO * self._wall_s
+
+    def computes(self, elapsed_s: float) -> bool:
+        """Whether items compute that were taken to wait: they share one interpreter lock now,
+        and other processes would not.
+        """
+        if self._waiting_cpu_s is None or self._cpu_s < BUSY_SHARE * elapsed_s:
+            return False
+        return self.item_cpu_s > BUSIER * self._waiting_cpu_s
