@@ -1,5 +1,5 @@
-"""Which chunks have ended, told in the order of their ends. Waiting with ``concurrent.futures.wait``
-looks at every future in flight each time: with hundreds of them that costs more than the chunks.
+"""Which chunks have ended. ``concurrent.futures.wait`` looks at every future in flight each time:
+with hundreds of them that costs more than the chunks.
 """
 
 from __future__ import annotations

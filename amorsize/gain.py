@@ -12,9 +12,10 @@ GIVE_UP_AFTER_S, GIVE_UP_RATIO = 0.05, 1.1
 this ratio have gained nothing: the caller goes on alone."""
 CHUNKS_EACH = 4
 """Chunks that each worker has to have had before that is said."""
-BUSY_SHARE, BUSIER = 0.6, 3.0
-"""Threads that were to wait compute, if they are on a processor for this share of the elapsed
-time all together, and each item this many times as long as was planned."""
+BUSY_SHARE, COMPUTING_SHARE, BUSIER = 0.6, 0.3, 3.0
+"""Threads that were to wait compute, if they are on a processor for the first share of the elapsed
+time all together, or for the second one of their items' own, and each item the last number of times
+as long as was planned."""
 
 
 class Gain:
@@ -50,6 +51,7 @@ class Gain:
         """Whether items compute that were taken to wait: they share one interpreter lock now,
         and other processes would not.
         """
-        if self._waiting_cpu_s is None or self._cpu_s < BUSY_SHARE * elapsed_s:
+        if self._waiting_cpu_s is None or self._items < 2:
             return False
-        return self.item_cpu_s > BUSIER * self._waiting_cpu_s
+        busy = self._cpu_s > BUSY_SHARE * elapsed_s or self._cpu_s > COMPUTING_SHARE * self._wall_s
+        return busy and self.item_cpu_s > BUSIER * self._waiting_cpu_s

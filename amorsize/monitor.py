@@ -26,6 +26,8 @@ _TICK_S = 0.0005
 _TICKS_PER_LOOK = 4
 _WAKING_S = 0.00015
 """Lateness of any sleep: the kernel's timer slack, and the wake-up itself."""
+_FREE_SHARE = 0.2
+"""Largest share of the time so far in which the lock could not be had, for it to seem free."""
 _POLITE_S = 0.00005
 """Switch interval while something else is done beside the function: it gets the lock back at
 once when it wants it."""
@@ -127,7 +129,7 @@ class Monitor:
                 looked = time.perf_counter()  # reading a file lets go of the lock, too
                 self._late_s += self._without_lock_s(looked - now)
                 now = looked
-            if self._meanwhile and self._leaves_room():
+            if self._meanwhile and self._leaves_room(now - self._begin):
                 self._do_meanwhile()
                 now = time.perf_counter()
             self._before = now
@@ -135,17 +137,18 @@ class Monitor:
         self._late_s += self._without_lock_s(self._end - self._before - _TICK_S)
         self._clock, self._cpu_s = -1, time.thread_time()
 
-    def _leaves_room(self) -> bool:
+    def _leaves_room(self, watched_s: float) -> bool:
         """Whether lock and a processor have been free so far. A function that holds the lock for
         long is seen at the first wake-up.
         """
-        return not self._late_s and usable_cores() > 1 and running_threads() <= 2
+        free = self._late_s <= _FREE_SHARE * watched_s
+        return free and usable_cores() > 1 and running_threads() <= 2
 
     def _do_meanwhile(self) -> None:
         """How much longer it takes than it computes tells of the lock, too."""
         steps, self._meanwhile = self._meanwhile, ()
         usual_s = sys.getswitchinterval()
-        wall, cpu, queued = time.perf_counter(), time.thread_time(), _queued_s()
+        wall, cpu = time.perf_counter(), time.thread_time()
         sys.setswitchinterval(min(usual_s, _POLITE_S))
         try:
             for step in steps:
@@ -155,8 +158,8 @@ class Monitor:
             sys.setswitchinterval(usual_s)
         self._queued_s = _queued_s()
         wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
-        without_s = max(0.0, wall - cpu - (self._queued_s - queued))
-        self._late_s += min(wall, without_s / _POLITE_LATENESS) * _LATENESS_WHEN_HELD
+        # Waiting for a processor counts, too: two threads that take turns do a lot of that.
+        self._late_s += min(wall, (wall - cpu) / _POLITE_LATENESS) * _LATENESS_WHEN_HELD
 
     def _without_lock_s(self, late_s: float) -> float:
         """Part of a lateness in which the lock could not be had."""

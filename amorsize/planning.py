@@ -386,9 +386,7 @@ def _look_up_costs() -> None:
         machine = limits()
         for backend in registry().backends.values():
             if state_of(backend).usable:
-                pricing.price(
-                    backend, workers=backend.capacity(machine).workers, worth_s=None
-                )
+                pricing.price(backend, workers=backend.capacity(machine).workers, worth_s=None)
 
 
 PREPARATION = (_look_up_backends, _look_up_limits, _look_up_costs)

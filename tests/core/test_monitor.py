@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import pytest
 
@@ -112,8 +113,8 @@ def test_a_function_that_begins_to_compute_meanwhile_is_seen_to_hold_the_lock() 
 def test_what_the_end_of_the_sample_finds_undone_stays_undone() -> None:
     done: list[str] = []
     ended = threading.Event()
-    steps = [lambda: done.append("one"), ended.wait, lambda: done.append("two")]
-    monitor = Monitor(meanwhile=steps)
+    one, two = partial(done.append, "one"), partial(done.append, "two")
+    monitor = Monitor(meanwhile=[one, ended.wait, two])
     monitor.start()
     while not done:
         time.sleep(0.001)
