@@ -1,0 +1,76 @@
+"""Workers that are forked without multiprocessing: in programs that have not loaded it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import amorsize
+from amorsize.backend import Backend
+from amorsize.testing import BackendContract
+from amorsize_local import forked
+from amorsize_local.processes import ProcessBackend
+
+if not forked._can_watch():
+    pytest.skip("this system does not tell the end of a process", allow_module_level=True)
+
+
+@pytest.fixture(autouse=True)
+def _preferred(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if multiprocessing were not loaded, which pytest does."""
+    monkeypatch.setattr(forked, "preferred", lambda: True)
+
+
+class TestForked(BackendContract):
+    engine_modules = ("multiprocessing.pool", "concurrent.futures.process")
+
+    @pytest.fixture
+    def backend(self) -> Backend:
+        return ProcessBackend("fork")
+
+
+def run(script: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert not done.stderr
+    return done.stdout
+
+
+def test_multiprocessing_is_not_loaded_for_it() -> None:
+    script = """
+import sys, amorsize
+print("written once")
+print(amorsize.map(lambda x: x * x, range(5), backend="multiprocessing", workers=2))
+print("multiprocessing" in sys.modules)
+"""
+    assert run(script) == "written once\n[0, 1, 4, 9, 16]\nFalse\n"
+
+
+def test_items_may_use_multiprocessing_themselves() -> None:
+    script = """
+import amorsize
+
+def nested(x):
+    from multiprocessing import get_context
+    with get_context("fork").Pool(2) as pool:
+        return sum(pool.map(abs, range(x)))
+
+print(amorsize.map(nested, [2, 3, 4], backend="multiprocessing", workers=2))
+"""
+    assert run(script) == "[1, 3, 6]\n"
+
+
+def test_a_worker_that_exits_is_told_by_its_code() -> None:
+    caller = os.getpid()
+
+    def leaves(x: int) -> int:
+        if os.getpid() != caller:
+            os._exit(17)
+        return x
+
+    with pytest.raises(amorsize.WorkerDied, match="code 17"):
+        amorsize.map(leaves, range(60), backend="multiprocessing", workers=2, chunk_size=60)
