@@ -72,5 +72,5 @@ def test_a_worker_that_exits_is_told_by_its_code() -> None:
             os._exit(17)
         return x
 
-    with pytest.raises(amorsize.WorkerDied, match="code 17"):
+    with pytest.raises(amorsize.WorkersKeepDying, match="code 17"):
         amorsize.map(leaves, range(60), backend="multiprocessing", workers=2, chunk_size=60)
