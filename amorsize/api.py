@@ -11,8 +11,8 @@ from amorsize.guard import guarded, in_time
 from amorsize.planning import PREPARATION, Planning, check_enforceable
 from amorsize.plans import Plan
 from amorsize.policy import Policy, policy_of
-from amorsize.sampler import Sample, sample, unsampled
-from amorsize.source import Source, source_of
+from amorsize.sampler import MOST_READ_AHEAD, Sample, sample, unsampled
+from amorsize.source import IndexedSource, Source, StreamSource, source_of
 from amorsize.wishes import of_run
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from amorsize.resume import JournalPath, Resumption
     from amorsize.streaming import Stream
     from amorsize.wishes import RunWishes, Wishes
+
+
+LOOK_AHEAD_S = 0.001
+"""Seconds of reading in which data of unknown length may show that it is short."""
 
 
 def plan(
@@ -90,7 +94,12 @@ def map(
     error is that of the first one, as in the loop.
     """
     watching = of_run(wishes)
-    made = _plan(fn, data, backend, workers, chunk_size, options, wishes, at_once=True)
+    if not callable(fn):  # before the data is looked at
+        raise NotCallable(fn)
+    source = source_of(data)
+    if isinstance(source, StreamSource):
+        source.look_ahead(MOST_READ_AHEAD, LOOK_AHEAD_S)
+    made = _plan(fn, source, backend, workers, chunk_size, options, wishes, at_once=True)
     return made.run(**watching)
 
 
@@ -152,7 +161,7 @@ def ray_map(
 
 def _plan(
     fn: Callable[[Any], Any],
-    data: Iterable[Any],
+    data: Iterable[Any] | Source,
     backend: Any,
     workers: int | None,
     chunk_size: int | None,
@@ -168,7 +177,7 @@ def _plan(
     policy = policy_of(wishes)
     _check_count("workers", workers)
     _check_count("chunk_size", chunk_size)
-    source = source_of(data)
+    source = data if isinstance(data, (IndexedSource, StreamSource)) else source_of(data)
     if seed is not None:
         from amorsize.seeds import numbered, seeded
 

@@ -13,7 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from amorsize.errors import InvalidArgument, NotIterable
@@ -112,6 +112,25 @@ class StreamSource:
         self._done = deque((start, stop) for start, stop in clipped if start < stop)
         self._pass_over()
 
+    def look_ahead(self, most: int, patience_s: float) -> None:
+        """Read up to ``most`` items, for no more than some seconds, and keep them for
+        :meth:`take`: data that ends so soon then has a length.
+        """
+        if self.length is not None or self.exhausted:
+            return
+        items: list[Any] = []
+        rest, ended = self.iterator, False
+        usual_s, self.patience_s = self.patience_s, patience_s
+        try:
+            ended = self._read_patiently(items, most)
+        except Exception as error:
+            rest = _raising(error)
+        finally:
+            self.patience_s = usual_s
+        if ended:
+            self.length, rest = self.taken + len(items), iter(())
+        self.iterator = chain(items, rest)
+
     @property
     def broken(self) -> bool:
         """Whether the iterator has failed and nobody has been told yet."""
@@ -155,7 +174,7 @@ class StreamSource:
                 items.extend(islice(self.iterator, count))
                 self.exhausted = len(items) < count
             else:
-                self._read_patiently(items, count)
+                self.exhausted = self._read_patiently(items, count)
         except Exception as error:
             self.exhausted = True
             if not items:
@@ -166,20 +185,26 @@ class StreamSource:
             self.on_read(self.taken - len(items), items)
         return items
 
-    def _read_patiently(self, items: list[Any], count: int) -> None:
-        """Read in steps that grow, and look at the clock between them."""
+    def _read_patiently(self, items: list[Any], count: int) -> bool:
+        """Read in steps that grow, and look at the clock between them. Whether the end came."""
         step, begin = 1, time.perf_counter()
         while len(items) < count:
             wanted = min(step, count - len(items))
             before = len(items)
             items.extend(islice(self.iterator, wanted))
             if len(items) - before < wanted:
-                self.exhausted = True
-                return
+                return True
             elapsed = time.perf_counter() - begin
             if elapsed > self.patience_s:
-                return
+                return False
             step = 2 * step if elapsed < self.patience_s / 4 else 1
+        return False
+
+
+def _raising(error: Exception) -> Iterator[Any]:
+    """An iterator that fails as another one has."""
+    yield from ()
+    raise error
 
 
 Source = IndexedSource | StreamSource

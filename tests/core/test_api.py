@@ -153,6 +153,19 @@ def test_lambdas_closures_partials_and_methods(backend: str) -> None:
         assert amorsize.map(fn, range(50), backend=backend) == [fn(x) for x in range(50)]
 
 
+def test_a_generator_that_ends_soon_is_planned_like_a_list() -> None:
+    from amorsize.events import RunFinished
+
+    predicted = []
+
+    def keep(event: Any) -> None:
+        if isinstance(event, RunFinished):
+            predicted.append(event.report.predicted)
+
+    assert amorsize.map(abs, (x for x in range(300)), observers=[keep]) == list(range(300))
+    assert predicted[0] is not None
+
+
 @pytest.mark.parametrize("backend", LOCAL)
 def test_stream_of_endless_data_reads_little(backend: str) -> None:
     read = itertools.count()

@@ -84,6 +84,30 @@ def test_a_failing_iterator_hands_out_what_came_before() -> None:
     assert source.take(10) == []
 
 
+@given(st.integers(0, 40), st.integers(1, 60), st.integers(1, 9), st.booleans())
+def test_looking_ahead_loses_nothing_and_finds_the_end(
+    length: int, most: int, take: int, fails: bool
+) -> None:
+    def items() -> Iterator[int]:
+        yield from range(length)
+        if fails:
+            raise KeyError("data")
+
+    source = StreamSource(items())
+    source.look_ahead(most, 60.0)
+    assert source.length == (length if most > length and not fails else None)
+    assert source.taken == 0
+    seen: list[int] = []
+    failure = None
+    while (failure is None and not source.exhausted) or source.broken:
+        try:
+            seen += source.take(take)
+        except KeyError as error:
+            failure = error
+    assert seen == list(range(length))
+    assert (failure is not None) == fails
+
+
 def test_length_is_known_where_data_tells() -> None:
     assert source_of(iter([1, 2, 3])).length == 3
     assert source_of(x for x in [1]).length is None
