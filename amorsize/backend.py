@@ -162,6 +162,11 @@ class Session(ABC):
         done: set[Future[Any]] = arrivals.wait(futures, timeout_s)
         return done
 
+    def all_out(self) -> None:  # noqa: B027
+        """Nothing more is left to submit, unless a chunk has to run again: workers without work
+        may end. Optional.
+        """
+
     def shrink(self, workers: int) -> None:  # noqa: B027
         """Memory ran out: keep at most ``workers``. Optional; no more chunks will run at once."""
 

@@ -259,6 +259,11 @@ class ExecutorSession(Session):
         """Whether the engine's error means that a chunk's worker vanished."""
         return isinstance(error, concurrent.futures.BrokenExecutor)
 
+    def all_out(self) -> None:
+        """Told to executors of our own, which have a method of that name."""
+        if (tell := getattr(self._executor, "all_out", None)) is not None:
+            tell()
+
     def close(self, *, cancel: bool) -> None:
         """Leave the executor's context; with ``cancel``, queued chunks are dropped first. Chunks
         that run are waited for on an executor that stays up, too, but after a cancel no longer

@@ -101,7 +101,7 @@ class Run:
         self._flying: dict[Future[Any], Chunk] = {}
         self._submitted: dict[int, float] = {}
         self._ready: list[Piece] = []
-        self._cancel = False
+        self._cancel = self._all_out = False
         self._item_s = 0.0
         self._began = self._open_s = self._chunk_wall_s = 0.0
         self.gain = Gain(request.workers)
@@ -214,6 +214,9 @@ class Run:
                 self.failure.offer(AFTER_ALL, error)
                 break
             if chunk is None:
+                if not self._all_out:
+                    self._all_out = True
+                    session.all_out()
                 break
             self._submit(session, chunk)
             if len(self._flying) == 1 or self.pilot is not None:  # the window knows more now

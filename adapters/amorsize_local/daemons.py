@@ -32,15 +32,24 @@ class DaemonThreads(Executor):
         self._workers = workers
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._leaving = False
         self._start_one()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Queue a job."""
         future: Future[Any] = Future()
         self._jobs.put((future, fn, args, kwargs))
-        if len(self._threads) < self._workers:
+        if len(self._threads) < self._workers or self._leaving:
             self._start_one()
         return future
+
+    def all_out(self) -> None:
+        """Let threads leave once the queue is empty, while the last jobs run: joining them all at
+        the end takes its time. A job that comes nevertheless gets a thread of its own.
+        """
+        self._leaving = True
+        for _ in self._threads:
+            self._jobs.put(None)
 
     def _start_one(self) -> None:
         name = f"amorsize_{len(self._threads)}"
