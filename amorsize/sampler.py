@@ -37,7 +37,7 @@ _SIDE_BY_SIDE = 64
 WAITING, WAITING_SHARE = 0.5, 0.1
 """Of work that is on a processor for less than the first share of the time, two items are enough
 of a sample if they take more than the second share of the time that it takes side by side."""
-ONLY_WAITING = 0.1
+ONLY_WAITING = 0.05
 """A first call that is on a processor for no more than this share of the time is enough by itself:
 another one would take a good part of what all take side by side. If the others compute, the run
 sees it before many have started."""

@@ -88,6 +88,15 @@ SPOIL = {
 }
 
 
+@pytest.fixture
+def _usual_sigterm() -> Iterator[None]:
+    """Engines of other tests may have left a handler of theirs, which workers do not have."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("_usual_sigterm")
 @pytest.mark.parametrize("spoil", SPOIL.values(), ids=SPOIL)
 def test_what_items_have_changed_does_not_meet_the_next_run(backend: Backend, spoil: str) -> None:
     home = os.getpid()
