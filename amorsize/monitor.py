@@ -69,6 +69,7 @@ class Monitor:
         it ran for the first time."""
         self._interval_s = sys.getswitchinterval()
         self._began = True
+        self._watched = threading.get_ident()
         self._thread = threading.Thread(target=self._watch, name="amorsize-gil", daemon=True)
 
     def start(self) -> None:
@@ -148,7 +149,7 @@ class Monitor:
         """How much longer it takes than it computes tells of the lock, too."""
         steps, self._meanwhile = self._meanwhile, ()
         usual_s = sys.getswitchinterval()
-        wall, cpu = time.perf_counter(), time.thread_time()
+        wall, cpu, theirs = time.perf_counter(), time.thread_time(), self._watched_cpu_s()
         sys.setswitchinterval(min(usual_s, _POLITE_S))
         try:
             for step in steps:
@@ -158,8 +159,19 @@ class Monitor:
             sys.setswitchinterval(usual_s)
         self._queued_s = _queued_s()
         wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
-        # Waiting for a processor counts, too: two threads that take turns do a lot of that.
-        self._late_s += min(wall, (wall - cpu) / _POLITE_LATENESS) * _LATENESS_WHEN_HELD
+        # Waiting for a processor counts, too: two threads that take turns do a lot of that. But
+        # nothing is held by a function that is on no processor.
+        without_s = min(wall - cpu, self._watched_cpu_s() - theirs)
+        self._late_s += min(wall, without_s / _POLITE_LATENESS) * _LATENESS_WHEN_HELD
+
+    def _watched_cpu_s(self) -> float:
+        """CPU seconds of the thread that runs the function; as time goes by where the system does
+        not tell.
+        """
+        try:
+            return time.clock_gettime(time.pthread_getcpuclockid(self._watched))
+        except (AttributeError, OSError):
+            return time.perf_counter()
 
     def _without_lock_s(self, late_s: float) -> float:
         """Part of a lateness in which the lock could not be had."""

@@ -106,8 +106,7 @@ def test_a_function_that_begins_to_compute_meanwhile_is_seen_to_hold_the_lock() 
             begun.append(time.perf_counter())
         compute()
 
-    # All of the time: what is done meanwhile ends with the watch.
-    assert watched(waits_first, [lambda: spend(0.15)]).held_share > 0.6
+    assert watched(waits_first, [lambda: spend(0.03)]).held_share > 0.5
 
 
 def test_what_the_end_of_the_sample_finds_undone_stays_undone() -> None:
