@@ -23,7 +23,7 @@ def test_the_loop_moves_to_workers_when_items_grow(
     monkeypatch.setattr("amorsize.planner.NOTICEABLE_LOAD", 1e9)
 
     def grows(x: int) -> int:
-        burn(0.02 if x > 40 else 0.0001)
+        burn(0.02 if x > 40 else 0.00002)
         calls(x)
         return x
 
