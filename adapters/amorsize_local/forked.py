@@ -120,14 +120,12 @@ def _leave_stdin() -> None:
 
 
 def _end_others() -> None:
-    """Wait for the threads of the user's function, and end processes that it has started with
-    multiprocessing, as at the end of multiprocessing's own children.
+    """End processes that the user's function has started with multiprocessing, and wait for its
+    threads: as multiprocessing's own children do, and by the same means.
     """
     if (util := sys.modules.get("multiprocessing.util")) is not None:
         util._exit_function()
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+    threading._shutdown()  # type: ignore[attr-defined]
 
 
 def _flush() -> None:

@@ -64,6 +64,24 @@ print(amorsize.map(nested, [2, 3, 4], backend="multiprocessing", workers=2))
     assert run(script) == "[1, 3, 6]\n"
 
 
+def test_pools_of_threads_that_items_leave_open_hold_no_worker_back() -> None:
+    script = """
+import amorsize
+
+def kept(x, pools=[]):
+    from concurrent.futures import ThreadPoolExecutor
+    pools.append(ThreadPoolExecutor(1))
+    return pools[-1].submit(abs, -x).result()
+
+killed = []
+from amorsize_local.forked import ForkedProcess
+ForkedProcess.kill = lambda self: killed.append(self)
+fork = {"backend": "multiprocessing", "options": {"start_method": "fork"}}
+print(amorsize.map(kept, range(1, 6), workers=2, **fork), killed)
+"""
+    assert run(script) == "[1, 2, 3, 4, 5] []\n"
+
+
 def test_a_worker_that_exits_is_told_by_its_code() -> None:
     caller = os.getpid()
 
