@@ -45,13 +45,19 @@ class Stream(Iterator[Any]):
         while True:
             try:
                 self._results.close()
-            except ValueError:  # some thread is in it
+            except ValueError as error:
+                if not self._is_busy(error):
+                    raise
                 self._cancel()
                 if self._is_above() or time.monotonic() > until:
                     return
                 time.sleep(_LOOK_S)
             else:
                 return
+
+    def _is_busy(self, error: ValueError) -> bool:
+        """Whether a generator says that some thread is in it, and nobody else anything."""
+        return error.__traceback__ is not None and error.__traceback__.tb_next is None
 
     def _is_above(self) -> bool:
         """Whether it is this thread that is in the stream: an observer closes it, say, or the

@@ -164,6 +164,12 @@ def _shutdown(folder: str, hurry: threading.Event) -> None:
         ray.shutdown()
 
 
+def _put_back(handler: Any) -> None:
+    """Ray's handler of SIGTERM goes, where this thread is the one that can do it."""
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
 @contextmanager
 def _local_session(cpus: int, hurry: threading.Event) -> Iterator[None]:
     """A Ray of this host's own that ends with the block and leaves the process as it was: its
@@ -172,13 +178,11 @@ def _local_session(cpus: int, hurry: threading.Event) -> Iterator[None]:
     """
     # Not below a long TMPDIR: paths of sockets are limited to about 100 bytes.
     folder = tempfile.mkdtemp(prefix="amorsize-", dir="/tmp" if os.path.isdir("/tmp") else None)
-    in_main = threading.current_thread() is threading.main_thread()
     handler, logger = signal.getsignal(signal.SIGTERM), logging.getLogger("ray")
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         stack.enter_context(contract.unchanged_environment())
-        if in_main and handler is not None:
-            stack.callback(signal.signal, signal.SIGTERM, handler)
+        stack.callback(_put_back, handler)
         stack.callback(_shutdown, folder, hurry)
         # "local": never another one that happens to run on this host.
         options = {"address": "local", "num_cpus": cpus, "_temp_dir": folder}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -90,3 +92,27 @@ def test_capacity_and_options(ray: Any) -> None:
     assert backend.bind({"num_cpus": 2}).capacity(limits()).workers == 1
     with pytest.raises(amorsize.InvalidArgument):
         backend.bind({"num_cpus": 0})
+
+
+ELSEWHERE = """
+import itertools, threading, amorsize
+def close():
+    try:
+        stream.close()
+    except BaseException as error:
+        print(repr(error))
+stream = amorsize.imap(abs, itertools.count(), backend="ray", workers=1)
+for _ in range(3000):
+    next(stream)
+thread = threading.Thread(target=close)
+thread.start()
+thread.join()
+import ray
+print(ray.is_initialized(), next(stream, None))
+"""
+
+
+def test_a_session_of_its_own_may_be_ended_in_another_thread() -> None:
+    """Where nobody can put Ray's handler of SIGTERM back."""
+    done = subprocess.run([sys.executable, "-c", ELSEWHERE], capture_output=True, text=True)
+    assert done.stdout == "False None\n", done.stderr

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 import amorsize
+from amorsize.streaming import Stream
 
 PARALLEL = ["threads", "multiprocessing"]
 LOCAL = ["serial", *PARALLEL]
@@ -44,9 +46,15 @@ class FirstIsStuck:
 
 
 def workers() -> set[Any]:
-    """Threads and processes that runs have started; other tests leave some that wait."""
-    threads = [t for t in threading.enumerate() if t.name.startswith("amorsize")]
-    return {*threads, *psutil.Process().children(recursive=True)}
+    """Threads and processes that runs have started, some of other tests; not the helpers of
+    multiprocessing, which stay.
+    """
+    found: set[Any] = {t for t in threading.enumerate() if t.name.startswith("amorsize")}
+    for child in psutil.Process().children():
+        command = " ".join(child.cmdline())
+        helper = "resource_tracker" in command or "multiprocessing.forkserver" in command
+        found |= {*child.children(recursive=True)} | (set() if helper else {child})
+    return found
 
 
 @pytest.mark.parametrize("backend", LOCAL)
@@ -83,7 +91,7 @@ def test_it_may_be_closed_while_its_consumer_waits(
     backend: str, ordered: bool, tmp_path: Path
 ) -> None:
     got: list[int] = []
-    work = FirstIsStuck(tmp_path)
+    work, before = FirstIsStuck(tmp_path), workers()
     stream = amorsize.imap(
         work, itertools.count(), backend=backend, workers=2, chunk_size=5, ordered=ordered
     )
@@ -95,6 +103,23 @@ def test_it_may_be_closed_while_its_consumer_waits(
     consumer.join(30)  # not a minute later: its items are stopped, or left alone
     assert not consumer.is_alive()
     assert len(set(got)) == len(got)
+    if backend == "multiprocessing":
+        assert workers() <= before
+
+
+def test_an_error_of_the_end_is_told() -> None:
+    """A ``ValueError`` does not always say that another thread is in the stream."""
+
+    def results() -> Iterator[Any]:
+        try:
+            yield 1
+        finally:
+            raise ValueError("the end")
+
+    stream = Stream(results(), pytest.fail)  # type: ignore[arg-type]
+    assert next(stream) == 1
+    with pytest.raises(ValueError, match="the end"):
+        stream.close()
 
 
 def test_an_observer_may_close_it() -> None:
