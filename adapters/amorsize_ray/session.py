@@ -198,6 +198,5 @@ def _local_session(cpus: int, hurry: threading.Event) -> Iterator[None]:
             raise
         except Exception as error:
             remedy = "call ray.init(...) yourself to see why, or use another backend"
-            reason = f"it did not start: {error}"
-            raise contract.BackendUnavailable("ray", reason, remedy) from error
+            raise contract.BackendUnavailable("ray", f"no start: {error}", remedy) from error
         yield
