@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import pickle
 from typing import Any
 
@@ -92,7 +91,8 @@ def test_a_remote_traceback_survives_libraries_that_pickle_tracebacks() -> None:
 
 
 def test_an_error_of_a_deep_stack_travels_where_pickle_keeps_tracebacks() -> None:
-    importlib.import_module("distributed")  # installs tblib, which teaches that to pickle
+    # It installs tblib, which teaches that to pickle.
+    pytest.importorskip("distributed", reason="Dask is not installed")
 
     def deep(x: int) -> int:
         return deep(x) + 1
