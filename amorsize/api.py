@@ -97,7 +97,7 @@ def map(
     if not callable(fn):  # before the data is looked at
         raise NotCallable(fn)
     source = source_of(data)
-    if isinstance(source, StreamSource):
+    if isinstance(source, StreamSource) and wishes.get("journal") is None:  # it knows no length
         source.look_ahead(MOST_READ_AHEAD, LOOK_AHEAD_S)
     made = _plan(fn, source, backend, workers, chunk_size, options, wishes, at_once=True)
     return made.run(**watching)
