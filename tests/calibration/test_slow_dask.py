@@ -26,9 +26,17 @@ def slow_dask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return slow_dask
 
 
+def believed(slow_dask: Any, delay_s: float) -> dict[str, Any]:
+    """A calibration that passed its checks: other programs may spoil one."""
+    for _ in range(3):
+        row: dict[str, Any] = slow_dask.measured(delay_s)
+        if row["origin"] == "measured":
+            return row
+    raise AssertionError(row["note"])
+
+
 def test_a_delay_of_each_message_is_seen_and_the_chunks_grow(slow_dask: Any) -> None:
-    usual, slow = slow_dask.measured(0.0), slow_dask.measured(slow_dask.DELAY_S)
-    assert usual["origin"] == slow["origin"] == "measured"
+    usual, slow = believed(slow_dask, 0.0), believed(slow_dask, slow_dask.DELAY_S)
     assert slow["latency_s"] > usual["latency_s"] + slow_dask.DELAY_S
     assert slow["smallest_chunk"] > usual["smallest_chunk"]
 
