@@ -12,7 +12,7 @@ from amorsize.planning import PREPARATION, Planning, check_enforceable
 from amorsize.plans import Plan
 from amorsize.policy import Policy, policy_of
 from amorsize.sampler import MOST_READ_AHEAD, Sample, sample, unsampled
-from amorsize.source import IndexedSource, Source, StreamSource, source_of
+from amorsize.source import Source, StreamSource, source_of
 from amorsize.wishes import of_run
 
 if TYPE_CHECKING:
@@ -94,12 +94,9 @@ def map(
     error is that of the first one, as in the loop.
     """
     watching = of_run(wishes)
-    if not callable(fn):  # before the data is looked at
-        raise NotCallable(fn)
-    source = source_of(data)
-    if isinstance(source, StreamSource) and wishes.get("journal") is None:  # it knows no length
-        source.look_ahead(MOST_READ_AHEAD, LOOK_AHEAD_S)
-    made = _plan(fn, source, backend, workers, chunk_size, options, wishes, at_once=True)
+    made = _plan(
+        fn, data, backend, workers, chunk_size, options, wishes, at_once=True, to_the_end=True
+    )
     return made.run(**watching)
 
 
@@ -161,7 +158,7 @@ def ray_map(
 
 def _plan(
     fn: Callable[[Any], Any],
-    data: Iterable[Any] | Source,
+    data: Iterable[Any],
     backend: Any,
     workers: int | None,
     chunk_size: int | None,
@@ -169,7 +166,11 @@ def _plan(
     wishes: Wishes,
     *,
     at_once: bool = False,
+    to_the_end: bool = False,
 ) -> Plan:
+    """Check all arguments before the data is touched, then sample and decide. ``at_once`` tells
+    that the plan runs now, ``to_the_end`` that all data will be read.
+    """
     if not callable(fn):
         raise NotCallable(fn)
     journal, seed = wishes.pop("journal", None), wishes.pop("seed", None)
@@ -177,7 +178,7 @@ def _plan(
     policy = policy_of(wishes)
     _check_count("workers", workers)
     _check_count("chunk_size", chunk_size)
-    source = data if isinstance(data, (IndexedSource, StreamSource)) else source_of(data)
+    source = source_of(data)
     if seed is not None:
         from amorsize.seeds import numbered, seeded
 
@@ -190,6 +191,8 @@ def _plan(
 
         backend = registry().resolve(backend).bind(options or {})
         check_enforceable(policy, backend, fn)
+    if to_the_end and journal is None and isinstance(source, StreamSource):
+        source.look_ahead(MOST_READ_AHEAD, LOOK_AHEAD_S)  # journals know streams without a length
     resumption = None
     sampled = not at_once or automatic or journal is not None or not _is_up(backend)
     if sampled:

@@ -153,6 +153,14 @@ def test_lambdas_closures_partials_and_methods(backend: str) -> None:
         assert amorsize.map(fn, range(50), backend=backend) == [fn(x) for x in range(50)]
 
 
+@pytest.mark.parametrize("bad", [{"workers": 0}, {"backend": "no such"}, {"on_error": "hide"}])
+def test_bad_arguments_read_nothing(bad: dict[str, Any]) -> None:
+    data = iter(x for x in range(9))
+    with pytest.raises(amorsize.AmorsizeError):
+        amorsize.map(abs, data, **bad)
+    assert list(data) == list(range(9))
+
+
 def test_a_generator_that_ends_soon_is_planned_like_a_list() -> None:
     from amorsize.events import RunFinished
 
