@@ -100,6 +100,9 @@ class _Recorder:
         """Seconds that timing a block without items takes."""
         self.beside_s: Callable[[], float] = float
         """CPU seconds that watching has taken in another thread: not the function's."""
+        self.needed_s = Monitor.needed_s()
+        """Seconds of watching that tell something: by the switch interval before the watch, which
+        shortens it while planning is prepared."""
 
     def time_nothing(self) -> None:
         """Find out what timing itself takes: the least of some, as it only ever adds."""
@@ -260,7 +263,7 @@ def _is_enough(recorder: _Recorder, length: int | None) -> bool:
     if left and (1 + 2 * known.error) * serial_s < WORTHLESS_S:
         return True
     # A GIL share needs some milliseconds of watching: go on that long where it matters.
-    needed_s = Monitor.needed_s()
+    needed_s = recorder.needed_s
     seen_enough = spent_s + first_s >= needed_s or serial_s < 10 * needed_s
     return seen_enough and known.error < (STEADY if known.sized is None else STEADY_BY_SIZE)
 

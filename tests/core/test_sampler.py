@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from amorsize.monitor import running_threads
+from amorsize.monitor import Monitor, running_threads
 from amorsize.sampler import sample
 from amorsize.source import source_of
 from amorsize.travel_times import measure_packing
@@ -163,3 +163,16 @@ def test_a_first_item_of_no_cost_does_not_halve_the_mean_of_few_others() -> None
     costs = [1, *[400_000] * 400]
     profile = sample(work, source_of(costs)).profile
     assert profile.item_s > 0.7 * profile.longest_s
+
+
+def test_the_lock_is_watched_as_long_while_planning_is_prepared() -> None:
+    block, meant_s = bytes(500_000), Monitor.needed_s()
+
+    def digest(_: int) -> bytes:
+        return hashlib.sha256(block).digest()
+
+    for _ in range(8):  # in some the preparation begins with the sample
+        # It goes on for all of the sample, and lets the function have the lock at once.
+        meanwhile = [lambda: threading.Event().wait(0.02)]
+        profile = sample(digest, source_of(list(range(5_000))), meanwhile=meanwhile).profile
+        assert profile.sample_s >= 0.9 * meant_s
