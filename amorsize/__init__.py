@@ -13,6 +13,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from amorsize.on_demand import loader
+
 
 def _is_wanted() -> bool:
     """Whether a program wants to plan. Where a module of an adapter came first, it was in a worker,
@@ -97,12 +99,9 @@ _HOMES = {
     "rng": "seeds",
 }
 """Modules of what is loaded on first use; all other names are errors."""
+_load = loader(__name__, {name: f"{__name__}.{_HOMES.get(name, 'errors')}" for name in __all__})
 
 
 def __getattr__(name: str) -> Any:
     """What few programs need is loaded on first use, to keep the import cheap."""
-    if name not in __all__:
-        raise AttributeError(f"module 'amorsize' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"amorsize.{_HOMES.get(name, 'errors')}"), name)
+    return _load(name)

@@ -41,6 +41,7 @@ from amorsize.interrupts import (
     shielded,
     unchanged_environment,
 )
+from amorsize.on_demand import loader
 from amorsize.packing import FunctionPayload, Packed, innermost
 from amorsize.source import IndexedSource, Span
 from amorsize.work import Chunk, OpenRequest
@@ -57,6 +58,7 @@ from amorsize.worker import (
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from amorsize.arrivals import Arrivals
     from amorsize.ending import LATE_S, ending_processes, tell_of_late_chunks
     from amorsize.executors import ExecutorBackend, ExecutorSession
     from amorsize.plans import Plan
@@ -142,6 +144,7 @@ class Session(ABC):
 
     workers: int
     """Workers alive now."""
+    _arrivals: Arrivals | None = None
 
     @abstractmethod
     def submit(self, chunk: Chunk) -> Future[Any]:
@@ -154,13 +157,11 @@ class Session(ABC):
         """Block until at least one of ``futures`` is done or ``timeout_s`` seconds have passed;
         returns those that are done.
         """
-        arrivals = self.__dict__.get("_arrivals")
-        if arrivals is None:  # subclasses need not call an __init__ of ours
+        if self._arrivals is None:  # subclasses need not call an __init__ of ours
             from amorsize.arrivals import Arrivals
 
-            arrivals = self.__dict__["_arrivals"] = Arrivals()
-        done: set[Future[Any]] = arrivals.wait(futures, timeout_s)
-        return done
+            self._arrivals = Arrivals()
+        return self._arrivals.wait(futures, timeout_s)
 
     def all_out(self) -> None:  # noqa: B027
         """Nothing more is left to submit, unless a chunk has to run again: workers without work
@@ -402,23 +403,20 @@ __all__ = [
 ]
 
 
-_LATER = {
-    "ExecutorBackend": "executors",
-    "ExecutorSession": "executors",
-    "LATE_S": "ending",
-    "ending_processes": "ending",
-    "tell_of_late_chunks": "ending",
-    "Shipment": "shipping",
-    "run_shipped": "shipping",
-}
+_load = loader(
+    __name__,
+    {
+        "ExecutorBackend": "amorsize.executors",
+        "ExecutorSession": "amorsize.executors",
+        "LATE_S": "amorsize.ending",
+        "ending_processes": "amorsize.ending",
+        "tell_of_late_chunks": "amorsize.ending",
+        "Shipment": "amorsize.shipping",
+        "run_shipped": "amorsize.shipping",
+    },
+)
 
 
 def __getattr__(name: str) -> Any:
     """What builds on the classes here is loaded on demand."""
-    if name not in _LATER:
-        raise AttributeError(f"module 'amorsize.backend' has no attribute {name!r}")
-    import importlib
-
-    home = importlib.import_module(f"amorsize.{_LATER[name]}")
-    value = globals()[name] = getattr(home, name)
-    return value
+    return _load(name)

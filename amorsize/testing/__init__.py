@@ -16,9 +16,10 @@ On the command line, without pytest: ``amorsize check-backend NAME``. In a progr
 
 from __future__ import annotations
 
-import importlib
 import sys
 from typing import TYPE_CHECKING, Any
+
+from amorsize.on_demand import loader
 
 if TYPE_CHECKING:
     from amorsize.testing.check import Row, check_backend, run_contract
@@ -59,11 +60,9 @@ def _explain_failures() -> None:
 _explain_failures()
 
 
+_load = loader(__name__, {name: f"{__name__}.{module}" for name, module in _HOMES.items()})
+
+
 def __getattr__(name: str) -> Any:
-    try:
-        module = _HOMES[name]
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    globals()[name] = value
-    return value
+    """The kit is loaded on demand: it is no part of planning."""
+    return _load(name)
