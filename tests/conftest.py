@@ -23,6 +23,17 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     patch.undo()
 
 
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of stored costs of one test, which knows no others."""
+    from amorsize import pricing
+
+    monkeypatch.setenv("AMORSIZE_CACHE_DIR", str(tmp_path / "cache"))
+    pricing.forget()
+    yield tmp_path / "cache" / "costs"
+    pricing.forget()
+
+
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
     distributed = pytest.importorskip("distributed", reason="Dask is not installed")

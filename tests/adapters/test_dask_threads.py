@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import amorsize
-from amorsize import pricing
 from amorsize.model import GIL
 from amorsize.plugins import registry
 from amorsize.probes import limits
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed")
+pytestmark = pytest.mark.usefixtures("store")
+
 QUIET = {"dashboard_address": ":0", "silence_logs": 50}
 
 
@@ -37,14 +37,6 @@ def threads() -> Iterator[Any]:
         distributed.Client(cluster) as connected,
     ):
         yield connected
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("AMORSIZE_CACHE_DIR", str(tmp_path))
-    pricing.forget()
-    yield
-    pricing.forget()
 
 
 def test_python_code_is_predicted_to_take_turns(threads: Any) -> None:

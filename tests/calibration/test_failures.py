@@ -28,13 +28,7 @@ from amorsize.plugins import registry
 from amorsize_local.processes import ProcessBackend
 from amorsize_local.threads import ThreadBackend
 
-
-@pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("AMORSIZE_CACHE_DIR", str(tmp_path / "cache"))
-    pricing.forget()
-    yield tmp_path / "cache" / "costs"
-    pricing.forget()
+pytestmark = pytest.mark.usefixtures("store")
 
 
 def forked_workers() -> set[psutil.Process]:

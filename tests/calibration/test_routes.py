@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +28,8 @@ from amorsize.costs import (
 from amorsize.plugins import registry
 from amorsize.profile import Packing
 from tests.calibration.test_quality import DEFAULT
+
+pytestmark = pytest.mark.usefixtures("store")
 
 SECONDS = st.floats(1e-11, 1e-7)
 
@@ -77,14 +77,6 @@ def test_a_store_that_is_slow_for_small_messages_gets_none() -> None:
     noise = fast._replace(store_in_1k_s=Figure(1e-10, "measured"))
     assert fast.store_bytes == noise.store_bytes == MEDIUM_BYTES
     assert 100_000 < slow.store_bytes < MEDIUM_BYTES
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("AMORSIZE_CACHE_DIR", str(tmp_path))
-    pricing.forget()
-    yield
-    pricing.forget()
 
 
 @pytest.fixture(params=["dask", "ray"])

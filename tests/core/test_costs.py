@@ -20,13 +20,6 @@ from amorsize_local.processes import ProcessBackend
 from amorsize_local.threads import ThreadBackend
 
 
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("AMORSIZE_CACHE_DIR", str(tmp_path / "cache"))
-    pricing.forget()
-    return tmp_path / "cache" / "costs"
-
-
 @pytest.mark.parametrize(
     "backend", [ThreadBackend(), ProcessBackend("fork"), ProcessBackend("spawn")]
 )
