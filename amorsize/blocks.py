@@ -27,6 +27,8 @@ _GROWN = 0.25
 items a block should have: of functions so short the first calls take longer than later ones."""
 _LOOK_AGAIN = 1.5
 """Sizes are compared with the times anew whenever there are so many times as many of these."""
+_LOOKED_AT = 8
+"""Items that are looked at to see whether looking at all pays."""
 _QUANTILES = 64
 """Expected times of items that are kept."""
 
@@ -44,6 +46,8 @@ class Block(NamedTuple):
     """CPU seconds of the thread that ran them."""
     process_cpu_s: float
     """CPU seconds of its whole process."""
+    fault_s: float = 0.0
+    """Seconds that the system took, if it was for much new memory."""
 
     @property
     def per_item_s(self) -> float:
@@ -131,6 +135,28 @@ class Blocks:
         """Positions of items in the order of their sizes, if these differ."""
         return None if self.sizes is None else self.sizes.order()
 
+    @property
+    def may_differ(self) -> bool:
+        """Whether items look as if they were of different cost: by their lengths, or the times."""
+        return self._lengths_differ or error_of_mean([b.per_item_s for b in self.steady]) > STEADY
+
+    @cached_property
+    def _lengths_differ(self) -> bool:
+        """Whether a look at some items shows it: sizes cost more to look at than most samples."""
+        data = self._source.data if isinstance(self._source, IndexedSource) else ()
+        if type(data) not in (list, tuple) or not data:
+            return False
+        last = len(data) - 1  # not at equal distances: data may repeat itself
+        some = [data[int(last * (n / _LOOKED_AT) ** 1.5)] for n in range(_LOOKED_AT + 1)]
+        kind = type(some[0])
+        if not all(type(item) is kind for item in some):
+            return False
+        if kind.__module__ == "numpy":
+            return len({item.nbytes for item in some}) > 1
+        if kind in (str, bytes, bytearray, list, dict, set, frozenset):
+            return len(set(map(len, some))) > 1
+        return kind.__module__.partition(".")[0] == "pathlib"
+
     def _follow(self, blocks: list[Block]) -> Sized | None:
         if self.sizes is None:
             return None
@@ -143,7 +169,13 @@ def unknown(items: int | None) -> Profile:
 
 
 def profile_of(
-    seen: Blocks, source: Source, monitor: Monitor, *, spinning: int, rss_growth: int
+    seen: Blocks,
+    source: Source,
+    monitor: Monitor,
+    *,
+    reading_s: float = 0.0,
+    spinning: int = 0,
+    rss_growth: int = 0,
 ) -> Profile:
     """What a sample has found out.
 
@@ -151,6 +183,7 @@ def profile_of(
         seen: the timed blocks.
         source: the data.
         monitor: what watched the sample.
+        reading_s: seconds of it in which a stream was read.
         spinning: other threads that ran before the function did: what they do is not its work.
         rss_growth: bytes by which the process has grown at most.
     """
@@ -165,7 +198,8 @@ def profile_of(
     own = math.fsum(block.cpu_s for block in blocks)
     others = math.fsum(block.process_cpu_s for block in blocks) - own
     process = own + max(0.0, others - spinning * wall)
-    gil_share = _gil_share(monitor, own / wall if wall > 0 else 1.0)
+    between_s = max(0.0, monitor.watched_s - seen.elapsed_s - reading_s)
+    gil_share = _gil_share(monitor, between_s, own / wall if wall > 0 else 1.0)
     first = seen.all[0].wall_s
     usual_s = known.mean_s if known.sized is None else known.sized.first_s
     found = Profile(
@@ -185,6 +219,7 @@ def profile_of(
         waiting_share=min(1.0 - gil_share, max(0.0, 1.0 - process / wall)) if wall > 0 else 0.0,
         inner_cores=max(1.0, process / wall) if wall > 0 else 1.0,
         item_rss_bytes=rss_growth,
+        fault_s=known.mean_s * (math.fsum(b.fault_s for b in blocks) / wall if wall > 0 else 0.0),
     )
     if known.sized is None:
         return _spread_by_times(found, blocks, source)
@@ -235,15 +270,17 @@ def _detrended(
     return rise, [t - rise * (p - 0.5) for p, t in zip(positions, times, strict=True)]
 
 
-def _gil_share(monitor: Monitor, cpu_share: float) -> float:
+def _gil_share(monitor: Monitor, between_s: float, cpu_share: float) -> float:
     """Share of the time in which the function holds the interpreter lock: all of its time on
     the processor if the sample was too short to see. A function that mostly lets go of it
     holds it no longer than it is on the processor; one that mostly holds it may have been
-    interrupted by other programs while it did.
+    interrupted by other programs while it did. Between the items the sampler itself holds it.
     """
     if monitor.watched_s < monitor.needed_s():
         return min(1.0, cpu_share)
-    held = monitor.held_share
+    rest_s = monitor.watched_s - between_s
+    held_s = monitor.held_share * monitor.watched_s - between_s
+    held = min(1.0, max(0.0, held_s) / rest_s) if rest_s > 0 else 1.0
     return held if held > 0.5 else min(held, cpu_share)
 
 

@@ -1,6 +1,6 @@
 """The cost model: predicted makespan of one configuration. Pure functions of measured facts.
 
-    T = start-up + attaching + latency + max(driver, processors, GIL, workers) + shut-down
+    T = start-up + attaching + latency + max(driver, processors, GIL, memory, workers) + shut-down
 
 attaching   opening and closing a session on an engine that is up
 driver      what the caller does one after the other: dispatch, (un)pickling, bytes
@@ -27,7 +27,8 @@ from amorsize.schedule import Schedule, Shape
 
 STARTUP, ATTACHING = "start-up", "attaching"
 WARMUP, COMPUTE = "warm-up", "compute"
-CORES, GIL, DRIVER = "waiting for cores", "waiting for the GIL", "dispatch and transfer"
+CORES, GIL, MEMORY = "waiting for cores", "waiting for the GIL", "waiting for new memory"
+DRIVER = "dispatch and transfer"
 IMBALANCE, LATENCY, SHUTDOWN = "uneven end", "latency", "shut-down"
 
 
@@ -97,6 +98,7 @@ def predict(profile: Profile, configuration: Configuration, items: int) -> Predi
         (IMBALANCE, _workers_s(profile, configuration, shape, lanes, items)),
         (CORES, _processors_s(profile, configuration, shape, items)),
         (GIL, _gil_s(profile, configuration, shape, items)),
+        (MEMORY, _memory_s(profile, configuration, shape, items)),
         (DRIVER, _driver_s(profile, configuration, shape, items)),
     ):
         terms.append(Term(name, max(0.0, seconds - floor)))
@@ -218,9 +220,21 @@ def _gil_s(profile: Profile, configuration: Configuration, shape: Shape, items: 
         return 0.0
     each = profile.gil_share * profile.item_s * slowed(profile, costs)
     each += _extra_item_s(profile, configuration)
+    # Without the lock an item waits, or computes on a core that others may want as well.
     wait_s = profile.waiting_share * profile.item_s
+    free_s = max(0.0, profile.item_s * slowed(profile, costs) - each - wait_s)
+    wait_s += free_s * max(1.0, workers / configuration.cores)
     held = items / locks * each * crowding(math.ceil(workers / locks), 1.0, each, wait_s)
     return held + (shape.chunks * costs.dispatch_s.value if callers else 0.0)
+
+
+def _memory_s(profile: Profile, configuration: Configuration, shape: Shape, items: int) -> float:
+    """Threads of one process are given new pages of memory in turns."""
+    if not configuration.traits.shares_memory or profile.fault_s <= 0:
+        return 0.0
+    workers = min(configuration.workers, shape.chunks)
+    free_s = max(0.0, profile.item_s - profile.fault_s)
+    return items * profile.fault_s * crowding(workers, 1.0, profile.fault_s, free_s)
 
 
 def _driver_s(profile: Profile, configuration: Configuration, shape: Shape, items: int) -> float:
@@ -242,7 +256,7 @@ def _driver_s(profile: Profile, configuration: Configuration, shape: Shape, item
 def _interval(profile: Profile, terms: list[Term]) -> Prediction:
     """Adds up the terms; the interval is two standard errors of the sampled mean."""
     total = sum(term.seconds for term in terms)
-    work = sum(term.seconds for term in terms if term.name in (COMPUTE, CORES, GIL))
+    work = sum(term.seconds for term in terms if term.name in (COMPUTE, CORES, GIL, MEMORY))
     doubt = work * min(1.0, 2 * profile.relative_error)
     kept = tuple(term for term in terms if term.seconds > 0)
     return Prediction(total, total - doubt, total + doubt, kept)

@@ -27,8 +27,9 @@ _TICK_S = 0.0005
 _TICKS_PER_LOOK = 4
 _WAKING_S = 0.00015
 """Lateness of any sleep: the kernel's timer slack, and the wake-up itself."""
-_FREE_SHARE = 0.2
-"""Largest share of the time so far in which the lock could not be had, for it to seem free."""
+_BUSY_SHARE = 0.2
+"""Largest share of the time so far in which a function that waits may have computed, or held the
+lock."""
 _POLITE_S = 0.00005
 """Switch interval while something else is done beside the function: it gets the lock back at
 once when it wants it."""
@@ -49,8 +50,8 @@ class Monitor:
     Args:
         rss_bytes: tells the resident size of this process.
         meanwhile: called one after the other, in the watching thread, when the function turns out
-            to leave lock and processors to others: what has to be done after the sample anyway
-            costs little then. What the end of the watch finds undone is left undone.
+            to wait: what has to be done after the sample anyway costs nothing then. What the end
+            of the watch finds undone is left undone.
     """
 
     def __init__(
@@ -70,11 +71,12 @@ class Monitor:
         it ran for the first time."""
         self._interval_s = sys.getswitchinterval()
         self._began = True
-        self._watched = threading.get_ident()
+        self._watched, self._watched_before_s = threading.get_ident(), 0.0
         self._thread = threading.Thread(target=self._watch, name="amorsize-gil", daemon=True)
 
     def start(self) -> None:
         """Begin to watch."""
+        self._watched_before_s = self._watched_cpu_s()
         self._begin = self._before = time.perf_counter()
         try:
             self._thread.start()
@@ -140,11 +142,12 @@ class Monitor:
         self._clock, self._cpu_s = -1, time.thread_time()
 
     def _leaves_room(self, watched_s: float) -> bool:
-        """Whether lock and a processor have been free so far. A function that holds the lock for
-        long is seen at the first wake-up.
+        """Whether the function waits, and has done little else so far. Beside one that computes,
+        even without the lock, the two would slow each other down and the times of the sample would
+        be wrong.
         """
-        free = self._late_s <= _FREE_SHARE * watched_s
-        return free and usable_cores() > 1 and running_threads() <= 2
+        busy_s = max(self._late_s, self._watched_cpu_s() - self._watched_before_s)
+        return busy_s <= _BUSY_SHARE * watched_s and running_threads() == 1
 
     def _do_meanwhile(self) -> None:
         """How much longer it takes than it computes tells of the lock, too."""

@@ -87,6 +87,9 @@ class Profile(NamedTuple):
     only the front is seen."""
     resumed: int = 0
     """Items with a result in a journal when the sample began."""
+    fault_s: float = 0.0
+    """Seconds of an item in which the system gives it memory, page by page: threads of one process
+    get theirs in turns. 0 where it takes little, or where the system does not tell."""
     sizing: Sizing | None = None
     """The size of the items that their seconds follow, ``None`` if they follow none."""
 

@@ -142,7 +142,12 @@ class RunReport:
         seen = self.actual - self.compute_s / max(1, self.workers)
         if self.prediction is None or self.predicted is None:
             return None, seen
-        computing = (model.COMPUTE, model.CORES, model.GIL)  # workers measure all as computing
+        computing = (
+            model.COMPUTE,
+            model.CORES,
+            model.GIL,
+            model.MEMORY,
+        )  # workers measure all as computing
         return self.predicted - sum(self.prediction.term(name) for name in computing), seen
 
     def _predicted_term(self, name: str) -> float | None:

@@ -50,6 +50,8 @@ _BLOCK_S = 0.0002
 """Seconds a timed block should take: a thousand times the cost of reading the clocks."""
 _EMPTY_BLOCKS = 4
 """Blocks without items that tell what timing a block takes."""
+MANY_PAGES = 200
+"""Pages an item from which on what the system does for it is taken to be for them."""
 MOST_READ_AHEAD = 1000
 """Most items that are read from data of unknown length before a result can be had."""
 
@@ -118,6 +120,7 @@ class _Recorder:
         if self.elsewhere is not None:
             return self._run_elsewhere(self.elsewhere, start, items)
         cpu, process, beside = time.thread_time(), _process_cpu_s(), self.beside_s()
+        pages = _pages()
         wall = time.perf_counter()
         loop = self._loop(start, items)
         wall = time.perf_counter() - wall
@@ -130,7 +133,10 @@ class _Recorder:
         wall = max(wall - self.empty_s, 1e-9)
         cpu, process = time.thread_time() - cpu, _process_cpu_s() - process
         process -= self.beside_s() - beside
-        self.seen.all.append(Block(start, loop.values, wall, max(cpu, 0.0), max(process, 0.0)))
+        fault_s = _fault_s(pages, _pages(), len(loop.values), wall)
+        self.seen.all.append(
+            Block(start, loop.values, wall, max(cpu, 0.0), max(process, 0.0), fault_s)
+        )
         self.last_items = items
         return True
 
@@ -212,7 +218,12 @@ def sample(
     growth = max(0, rss_bytes() - rss, seen - rss, highest - rss if highest > peak else 0)
     results = sorted(recorder.results, key=lambda piece: piece[0])
     profile = profile_of(
-        recorder.seen, source, monitor, spinning=recorder.spinning, rss_growth=growth
+        recorder.seen,
+        source,
+        monitor,
+        reading_s=recorder.reading_s,
+        spinning=recorder.spinning,
+        rss_growth=growth,
     )
     if recorder.seen.all:
         profile = profile._replace(sampled=sum(len(values) for _, values in results))
@@ -254,18 +265,27 @@ def _is_enough(recorder: _Recorder, length: int | None) -> bool:
     known = seen.estimate()
     serial_s = known.mean_s * left if left is not None else 0.0
     # The first call has to be made in any case; what it builds, later ones need not.
-    first_s = seen.all[0].wall_s
-    spent_s = seen.elapsed_s - first_s + recorder.reading_s
-    if spent_s + known.mean_s > _budget_s(recorder, known, serial_s):
+    spent_s = seen.elapsed_s - seen.all[0].wall_s + recorder.reading_s
+    # A GIL share needs some milliseconds of watching: go on that long where it matters.
+    needed_s = recorder.needed_s
+    matters = serial_s >= 10 * needed_s and known.mean_s < needed_s
+    watched = not matters or seen.elapsed_s + recorder.reading_s >= needed_s
+    if spent_s + known.mean_s > _budget_s(recorder, known, serial_s) and watched:
         return True
-    if len(seen.all) <= 3:
+    if len(seen.all) <= 3 or _is_growing(seen.all, length):
         return False
     if left and (1 + 2 * known.error) * serial_s < WORTHLESS_S:
         return True
-    # A GIL share needs some milliseconds of watching: go on that long where it matters.
-    needed_s = recorder.needed_s
-    seen_enough = spent_s + first_s >= needed_s or serial_s < 10 * needed_s
-    return seen_enough and known.error < (STEADY if known.sized is None else STEADY_BY_SIZE)
+    return watched and known.error < (STEADY if known.sized is None else STEADY_BY_SIZE)
+
+
+def _is_growing(blocks: list[Block], length: int | None) -> bool:
+    """Whether the next block would be far larger than those so far, of items that take next to
+    nothing: of small blocks they seem to take longer than they do.
+    """
+    largest = max(len(block.values) for block in blocks)
+    most = largest if length is None else length // 50
+    return largest > 1 and 2 * largest <= most and 4 * blocks[-1].wall_s < _BLOCK_S
 
 
 def _budget_s(recorder: _Recorder, known: Estimate, serial_s: float) -> float:
@@ -307,10 +327,9 @@ class _Spread:
         size instead, if they have one: small and large ones alike.
         """
         length, seen = self._source.length, recorder.seen
-        if size == 1 and seen.all and seen.estimate().mean_s * length > WORTHLESS_S:
-            order = seen.order
-            if order is not None:
-                return order[int(fraction * len(order))]
+        worth = size == 1 and seen.all and seen.estimate().mean_s * length > WORTHLESS_S
+        if worth and seen.may_differ and (order := seen.order) is not None:
+            return order[int(fraction * len(order))]
         return int(fraction * length)
 
     def _free_from(self, position: int) -> int | None:
@@ -376,13 +395,31 @@ def fractions(length: int) -> Iterator[float]:
 
 def _block_size(recorder: _Recorder, length: int | None) -> int:
     """Items of the next timed block: one, unless they are so short that the clock matters."""
-    others = recorder.seen.all[1:]
-    if not others:  # the first call tells little
+    if len(recorder.seen.all) < 2:  # the first call tells little
         return 1
+    others = recorder.seen.steady
     per_item = math.fsum(block.per_item_s for block in others) / len(others)
     wanted = max(1, int(_BLOCK_S / max(per_item, 1e-9)))
     grown = min(wanted, 20 * max(len(block.values) for block in others))
     return grown if length is None else max(1, min(grown, length // 50))
+
+
+def _pages() -> tuple[int, float]:
+    """Pages that this thread has been given, and CPU seconds of the system on its behalf."""
+    try:
+        import resource
+
+        used = resource.getrusage(resource.RUSAGE_THREAD)
+    except (ImportError, AttributeError):  # told by Linux only
+        return 0, 0.0
+    return used.ru_minflt, used.ru_stime
+
+
+def _fault_s(before: tuple[int, float], after: tuple[int, float], items: int, wall: float) -> float:
+    """Seconds that the system took for the pages of some items, if these were many."""
+    if after[0] - before[0] < MANY_PAGES * items:
+        return 0.0
+    return min(wall, after[1] - before[1])
 
 
 def _process_cpu_s() -> float:

@@ -27,7 +27,8 @@ def test_what_holds_the_lock_runs_once_in_each(interpreters: int | None, lanes: 
 
 def test_what_releases_it_runs_in_all_workers() -> None:
     assert seconds(CLUSTER, 8, 1, 0.0) == pytest.approx(9.6 / 8)
-    assert seconds(CLUSTER, 8, 1, 0.25) == pytest.approx(9.6 / 4)
+    crowded = seconds(CLUSTER, 8, 1, 0.25)
+    assert 9.6 / 4 <= crowded == pytest.approx(9.6 / 4, rel=0.05)  # they meet at the lock
 
 
 @given(st.integers(1, 64), st.integers(1, 64), st.floats(0, 1))

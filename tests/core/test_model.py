@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from amorsize.backend import Capacity, Traits, process_pool_fallback
 from amorsize.costs import BackendCosts, declared, fallback
 from amorsize.errors import PlanInfeasible
-from amorsize.model import Configuration, crowding, predict
+from amorsize.model import MEMORY, Configuration, crowding, predict
 from amorsize.planner import Candidate, Decision, Offer, Wish, decide, fair_share
 from amorsize.profile import Packing, Profile
 from amorsize.schedule import fixed, tapered, whole
@@ -191,6 +191,22 @@ def test_work_that_waits_is_bounded_by_its_waiting() -> None:
     # 99 ms of waiting for each millisecond of work: ten workers do ten items in 100 ms.
     rate = 1 / (crowding(10, 2.0, 0.001, 0.099) * 0.001 / 2)
     assert rate == pytest.approx(10 / 0.1, rel=0.05)
+
+
+def test_threads_that_want_the_lock_now_and_then_wait_for_each_other() -> None:
+    # A third of each item holds the lock: two threads would fit, but now and then meet.
+    shares = (0.0, 0.33, 0.9)
+    takes = [seconds(profile(gil_share=share), THREADS, 2, 5) for share in shares]
+    assert takes[0] == pytest.approx(5.0, rel=0.02)
+    assert 1.05 * takes[0] < takes[1] < 1.2 * takes[0]
+    assert takes[2] > 0.9 * 10.0
+
+
+def test_threads_are_given_new_memory_in_turns_and_processes_are_not() -> None:
+    work = profile(gil_share=0.0, fault_s=0.006)
+    assert seconds(work, THREADS, 2, 5) > 1.2 * 5.0
+    assert seconds(work, PROCESSES, 2, 5) == seconds(profile(), PROCESSES, 2, 5)
+    assert choose(work, offers=[THREADS]).chosen.prediction.term(MEMORY) > 0
 
 
 def test_work_that_never_waits_is_not_crowded() -> None:
