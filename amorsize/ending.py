@@ -72,6 +72,12 @@ def _kill_once(left: Callable[[], bool], processes: list[Any]) -> None:
 
 
 def _kill(processes: list[Any]) -> None:
+    """Kill, and see to the end: an engine that has forgotten a child would leave a zombie."""
+    if not processes:
+        return
+    import psutil
+
     for process in processes:
         with suppress(Exception):  # it has ended
             process.kill()
+    psutil.wait_procs(processes, timeout=_SETTLE_S)

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import shutil
-import signal
-import tempfile
 import threading
-import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from functools import lru_cache, partial
 from typing import Any
 
@@ -19,6 +13,7 @@ import ray
 from ray import exceptions
 
 from amorsize import backend as contract
+from amorsize_ray.start import local_session
 
 _EMBED_BYTES = 10_000
 """Functions up to this size travel inside each task; larger ones lie in the object store and
@@ -78,7 +73,7 @@ class RaySession(contract.RelaySession):
         with ExitStack() as stack:
             if not attach:
                 cpus = max(1, round(request.workers * num_cpus))
-                stack.enter_context(_local_session(cpus, self._hurry))
+                stack.enter_context(local_session(cpus, self._hurry))
             _check_room(num_cpus)
             self._asked, self._num_cpus, self._had = request.workers, num_cpus, _slots(num_cpus)
             small = payload.nbytes <= _EMBED_BYTES
@@ -154,49 +149,3 @@ def _check_room(num_cpus: float) -> None:
     if max(nodes, default=0.0) < num_cpus:
         reason = f"a chunk reserves {num_cpus:g} CPUs, which no node has (CPUs: {nodes})"
         raise contract.BackendUnavailable("ray", reason, "lower options={'num_cpus': ...}")
-
-
-def _shutdown(folder: str, hurry: threading.Event) -> None:
-    """End the session that keeps its files in ``folder``. Ray gives each of its processes a second
-    to end by itself, one after another, and forgets those of a start that was interrupted.
-    """
-    with contract.ending_processes(folder, lambda: not ray.is_initialized(), hurry=hurry.is_set()):
-        ray.shutdown()
-
-
-def _put_back(handler: Any) -> None:
-    """Ray's handler of SIGTERM goes, where this thread is the one that can do it."""
-    if handler is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
-
-
-@contextmanager
-def _local_session(cpus: int, hurry: threading.Event) -> Iterator[None]:
-    """A Ray of this host's own that ends with the block and leaves the process as it was: its
-    environment, its handler of SIGTERM, its levels of logging, and no files. With ``hurry`` set
-    its processes get no time to end by themselves.
-    """
-    # Not below a long TMPDIR: paths of sockets are limited to about 100 bytes.
-    folder = tempfile.mkdtemp(prefix="amorsize-", dir="/tmp" if os.path.isdir("/tmp") else None)
-    handler, logger = signal.getsignal(signal.SIGTERM), logging.getLogger("ray")
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        stack.enter_context(contract.unchanged_environment())
-        stack.callback(_put_back, handler)
-        stack.callback(_shutdown, folder, hurry)
-        # "local": never another one that happens to run on this host.
-        options = {"address": "local", "num_cpus": cpus, "_temp_dir": folder}
-        quiet = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
-        try:
-            with warnings.catch_warnings(), ExitStack() as loud:
-                loud.callback(logger.setLevel, logger.level)
-                warnings.simplefilter("ignore")
-                logger.setLevel(logging.CRITICAL)
-                ray.init(**options, **quiet)
-        except (KeyboardInterrupt, SystemExit):
-            hurry.set()
-            raise
-        except Exception as error:
-            remedy = "call ray.init(...) yourself to see why, or use another backend"
-            raise contract.BackendUnavailable("ray", f"no start: {error}", remedy) from error
-        yield

@@ -116,3 +116,55 @@ def test_a_session_of_its_own_may_be_ended_in_another_thread() -> None:
     """Where nobody can put Ray's handler of SIGTERM back."""
     done = subprocess.run([sys.executable, "-c", ELSEWHERE], capture_output=True, text=True)
     assert done.stdout == "False None\n", done.stderr
+
+
+INTERRUPTED = """
+import os, signal, threading, amorsize, psutil, ray
+from ray._private import services, state
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+def run():
+    return amorsize.map(abs, range(100), backend="ray", workers=2)
+
+def starting():
+    try:
+        run()
+    except KeyboardInterrupt:
+        print("interrupted", ray.is_initialized(), psutil.Process().children())
+
+look, connect = services.get_node, ray._raylet.CoreWorker
+
+def looked(address, node):
+    threading.Timer(0.02, interrupt).start()
+    try:
+        return look(address, node)
+    finally:
+        table = state.GlobalState()
+        table._initialize_global_state(services._get_gcs_client_options(address))
+        print([known["NodeID"] for known in table.node_table()])
+
+def connected(*how):
+    there = connect(*how)
+    interrupt()
+    return there
+
+services.get_node = looked
+starting()
+services.get_node, ray._raylet.CoreWorker = look, connected
+starting()
+ray._raylet.CoreWorker = connect
+print(run() == list(range(100)))
+"""
+
+
+def test_an_interrupted_start_leaves_nothing_and_can_be_repeated() -> None:
+    """While Ray waits for its node, in native code, it is heard at once; while the process
+    connects, it does not leave it half connected: Ray would abort it when it starts again.
+    """
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True)
+    nothing_left = "interrupted False []\n"
+    assert done.stdout == f"[]\n{nothing_left}{nothing_left}True\n", done.stderr
