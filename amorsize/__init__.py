@@ -41,12 +41,12 @@ if TYPE_CHECKING or _is_wanted():
         WorkerDied,
         WorkersKeepDying,
     )
+    from amorsize.marking import hookimpl
     from amorsize.plans import Plan
 
 if TYPE_CHECKING:
     from amorsize.backend import ExecutorBackend
     from amorsize.executor import Executor
-    from amorsize.marking import hookimpl
     from amorsize.report import RunReport
     from amorsize.seeds import Seed, rng
 

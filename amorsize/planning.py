@@ -261,6 +261,9 @@ class Planning:
         refusals = list(refused)
         for backend in backends:
             try:
+                if not forced and (objection := self._starts_too_late(backend)):
+                    refusals.append(Refusal(backend.name, objection))
+                    continue
                 offers[backend.name] = self._offer(backend, serial_s, pays_anyway)
             except Exception as error:  # a plugin's own: it stops no other backend
                 if forced:
@@ -272,6 +275,18 @@ class Planning:
             decision = decide(self.profile, list(offers.values()), wish, refusals)
         self.offers = tuple(offers.values())
         return decision
+
+    def _starts_too_late(self, backend: Backend) -> str:
+        """Why an engine need not be priced; empty if it must: one that is not up on other hosts is
+        not chosen before the user starts it, which a loop of milliseconds gives no reason for.
+        """
+        serial_s = self.profile.serial_s
+        if serial_s is None or not backend.traits.remote or backend.availability().running:
+            return ""
+        start_s = backend.fallback_costs().startup_s.value
+        if serial_s >= start_s:
+            return ""
+        return f"it is not up, and starting it takes longer than the loop of {serial_s:.2g} s"
 
     def _settle(
         self, offers: dict[str, Offer], backends: Sequence[Backend], wish: Wish, best_s: float

@@ -9,6 +9,7 @@ call an item would cost more than the item.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +24,9 @@ from amorsize.policy import DEFAULT, Policy
 from amorsize.profile import Profile
 from amorsize.source import IndexedSource, Piece, Source, Span, StreamSource
 from amorsize.worker import peak_rss_bytes, rss_bytes
+
+if sys.platform != "win32":
+    import resource
 
 if TYPE_CHECKING:
     from amorsize.elsewhere import Elsewhere
@@ -406,12 +410,9 @@ def _block_size(recorder: _Recorder, length: int | None) -> int:
 
 def _pages() -> tuple[int, float]:
     """Pages that this thread has been given, and CPU seconds of the system on its behalf."""
-    try:
-        import resource
-
-        used = resource.getrusage(resource.RUSAGE_THREAD)
-    except (ImportError, AttributeError):  # told by Linux only
+    if sys.platform != "linux":  # others do not tell it of a thread
         return 0, 0.0
+    used = resource.getrusage(resource.RUSAGE_THREAD)
     return used.ru_minflt, used.ru_stime
 
 
@@ -424,9 +425,7 @@ def _fault_s(before: tuple[int, float], after: tuple[int, float], items: int, wa
 
 def _process_cpu_s() -> float:
     """CPU seconds of this process and of its finished children."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return time.process_time()
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime

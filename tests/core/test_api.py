@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,15 @@ from typing import Any
 import pytest
 
 import amorsize
+from amorsize.backend import (
+    Availability,
+    BackendCosts,
+    Capacity,
+    OpenRequest,
+    Session,
+    Traits,
+    fallback,
+)
 from amorsize.errors import (
     BackendNotFound,
     InvalidArgument,
@@ -23,6 +33,8 @@ from amorsize.errors import (
     NotIterable,
     UnpicklableResult,
 )
+from amorsize.plugins import registry
+from amorsize.probes import Limits
 
 LOCAL = ["serial", "threads", "multiprocessing", "auto"]
 PARALLEL = ["threads", "multiprocessing"]
@@ -335,3 +347,33 @@ def test_numpy_data_is_read_like_the_loop() -> None:
         got[-1][0] = 1.0  # as writable as the loop's
         kinds = {type(v) for v in amorsize.map(lambda v: v, rows[:, 0], backend=backend)}
         assert kinds == {numpy.float64}
+
+
+class Elsewhere(amorsize.Backend):
+    """An engine on other hosts that is not up, and cannot be asked what it costs."""
+
+    name = "elsewhere"
+    traits = Traits(remote=True)
+
+    def availability(self) -> Availability:
+        return Availability(True, "installed", running=False)
+
+    def fallback_costs(self) -> BackendCosts:
+        return super().fallback_costs()._replace(startup_s=fallback(30.0))
+
+    def capacity(self, limits: Limits) -> Capacity:
+        raise AssertionError("a loop of milliseconds does not ask for it")
+
+    def open(self, request: OpenRequest) -> Session:
+        raise AssertionError("it is not to be started")
+
+
+def test_an_engine_that_would_have_to_be_started_is_not_priced_for_a_short_loop() -> None:
+    plugin = types.ModuleType("elsewhere")
+    plugin.amorsize_backends = amorsize.hookimpl(lambda: [Elsewhere()])  # type: ignore[attr-defined]
+    registry().add(plugin, "elsewhere")
+    try:
+        plan = amorsize.plan(time.sleep, [0.01] * 20)
+    finally:
+        registry().remove("elsewhere")
+    assert "elsewhere: it is not up, and starting it takes longer than the loop" in str(plan)
