@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from amorsize.plans import Plan
     from amorsize.probes import Limits
     from amorsize.shipping import Shipment, run_shipped
+    from amorsize.starting import looks, mended, starting_quietly
 
 CONTRACT_VERSION = 1
 """Version of this contract; a backend that states another one is refused when it is loaded."""
@@ -391,6 +392,8 @@ __all__ = [
     "innermost",
     "installed_version",
     "is_installed",
+    "looks",
+    "mended",
     "process_pool_fallback",
     "rss_bytes",
     "run_chunk",
@@ -398,6 +401,7 @@ __all__ = [
     "run_shipped",
     "settle_in",
     "shielded",
+    "starting_quietly",
     "tell_of_late_chunks",
     "unchanged_environment",
 ]
@@ -413,6 +417,9 @@ _load = loader(
         "tell_of_late_chunks": "amorsize.ending",
         "Shipment": "amorsize.shipping",
         "run_shipped": "amorsize.shipping",
+        "looks": "amorsize.starting",
+        "mended": "amorsize.starting",
+        "starting_quietly": "amorsize.starting",
     },
 )
 

@@ -88,18 +88,11 @@ class RayBackend(Backend):
         return RaySession(request, self.num_cpus, attach=self.session_is_up())
 
     def fallback_costs(self) -> BackendCosts:
-        """Of the order seen for a local session (docs/costs.md)."""
-        return BackendCosts(
-            startup_s=fallback(3.0),
-            startup_worker_s=fallback(0.1),
-            shutdown_s=fallback(1.3),
-            dispatch_s=fallback(300e-6),
-            latency_s=fallback(1.5e-3),
-            slot_s=fallback(700e-6),
-            byte_in_s=fallback(2e-9),
-            byte_out_s=fallback(2e-9),
-            slowdown=fallback(1.05),
-        )
+        """Of the order seen for a local session (docs/costs.md): start-up, each worker's,
+        shut-down; dispatch, latency, slot of a chunk; a byte in and out, in seconds; slowdown.
+        """
+        seconds = (3.0, 0.1, 1.3, 300e-6, 1.5e-3, 700e-6, 2e-9, 2e-9, 1.05)
+        return BackendCosts(*map(fallback, seconds))
 
     def arguments(self, plan: Any) -> RayArguments:
         """The numbers for remote tasks over batches, and for Ray's pool."""

@@ -168,3 +168,20 @@ def test_an_interrupted_start_leaves_nothing_and_can_be_repeated() -> None:
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True)
     nothing_left = "interrupted False []\n"
     assert done.stdout == f"[]\n{nothing_left}{nothing_left}True\n", done.stderr
+
+
+HANDLED = """
+import os, signal, amorsize
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+with amorsize.imap(abs, iter(range(100_000)), backend="ray", workers=1) as stream:
+    for _ in range(3000):
+        next(stream)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(next(stream))
+"""
+
+
+def test_a_handler_of_sigterm_stays_the_callers() -> None:
+    """While a session of its own is up, too."""
+    done = subprocess.run([sys.executable, "-c", HANDLED], capture_output=True, text=True)
+    assert done.stdout == "handled\n3000\n", done.stderr
