@@ -16,6 +16,7 @@ import dask
 import distributed
 
 from amorsize import backend as contract
+from amorsize_dask.carrying import Box, Route
 
 _EMBED_BYTES = 10_000
 """Functions up to this size travel inside each task; larger ones are scattered to the workers
@@ -30,16 +31,20 @@ _MOMENT_S, _SETTLE_S = 0.02, 0.5
 tasks are known, which are told at once. Seconds after which a new worker has settled in."""
 _PATIENT = {"distributed.deploy.lost-worker-timeout": "1 day"}
 """Dask's cluster drops a worker that is just starting again 15 s after an earlier death of it."""
+_SENDING = 2
+"""Chunks whose inputs are on their way to a worker's store at a time."""
 _RESENDS, _CAREFUL = 3, 100
 """Times a chunk that was lost without its fault is sent again; chunks after a worker's death that
 are sent at most one a worker."""
 
 
-def run(*call: Any) -> contract.PackedOutcome:
+def run(function: Any, packed: Any, *rest: Any) -> Box:
     """What a chunk is to Dask. That its module is no part of amorsize itself tells a worker, which
     looks for this first, to leave the planner out.
     """
-    return contract.run_packed(*call)
+    inputs = packed.content if isinstance(packed, Box) else packed
+    outcome = contract.run_packed(function, inputs, *rest)
+    return Box(outcome, outcome.values.nbytes)
 
 
 class OneDeath(distributed.SchedulerPlugin):  # type: ignore[misc]
@@ -78,6 +83,7 @@ class DaskSession(contract.RelaySession):
         super().__init__("dask")
         self._request, self._function = request, request.payload  # its error before a long start
         self._group, self._one_goes = f"amorsize-{uuid.uuid4().hex}", asyncio.Lock()
+        self._sending, self._result_bytes = asyncio.Semaphore(_SENDING), 0
         self._dead: dict[str, set[_Flight]] = {}
         self._born: dict[str, float] = {}
         self._careful, self._wait_s = 0, float(request.options.get("wait_s", 30))
@@ -94,6 +100,8 @@ class DaskSession(contract.RelaySession):
                 reason = f"no worker joined the cluster within {self._wait_s:g} s ({error})"
                 raise contract.BackendUnavailable("dask", reason, "start workers") from error
             self.workers = self.live_workers()
+            self._route = Route(client)
+            stack.callback(client.loop.add_callback, self._route.close)
             if request.payload.nbytes > _EMBED_BYTES:
                 self._function = client.scatter(request.payload, broadcast=True, hash=False)
             with suppress(Exception):  # a scheduler without amorsize keeps its own rule
@@ -135,7 +143,7 @@ class DaskSession(contract.RelaySession):
         """
         packed, client, how = flight.packed, self._client, {"hash": False, "asynchronous": True}
         if packed.nbytes >= self._request.store_bytes:
-            packed = await client.scatter(packed, **how)
+            packed = await self._stored(packed)
         if getattr(self._function, "status", "finished") != "finished":  # lost with its workers
             self._function = await client.scatter(self._request.payload, broadcast=True, **how)
         if self._careful:
@@ -144,9 +152,23 @@ class DaskSession(contract.RelaySession):
         call, key = (run, self._function, packed, *flight.rest), (self._group, uuid.uuid4().hex)
         with dask.config.set(_QUIET):
             flight.task = client.submit(*call, key=key, pure=False)
-        (outcome,) = await client.gather([flight.task], asynchronous=True)
+        direct = self._route.direct(self._result_bytes)
+        (box,) = await client.gather([flight.task], direct=direct, asynchronous=True)
+        self._result_bytes = box.nbytes
         self._careful = max(0, self._careful - 1)
-        return outcome
+        return box.content
+
+    async def _stored(self, packed: contract.Packed) -> Any:
+        """The inputs of a chunk as a future: they lie with a worker. Those that are sent all at
+        once all arrive late.
+        """
+        box, how = Box(packed, packed.nbytes), {"hash": False, "asynchronous": True}
+        async with self._sending:
+            try:
+                return await self._client.scatter(box, direct=self._route.direct(box.nbytes), **how)
+            except OSError:  # no way to that worker any more
+                self._route.close()
+                return await self._client.scatter(box, **how)
 
     async def _turn(self) -> None:
         """Wait until there are more workers than chunks out, and none has only just started: a
