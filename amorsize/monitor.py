@@ -36,6 +36,8 @@ once when it wants it."""
 _POLITE_LATENESS = 0.5
 """Share of the time that the lock is away from what is done beside pure Python, which then
 takes turns with it."""
+_GONE_S = 0.02
+"""Most seconds to wait for that a thread is gone."""
 _TAKEN_SHARE = 0.4
 """Share of a switch interval that must have been spent on the lock alone for it to have been
 taken away."""
@@ -52,14 +54,16 @@ class Monitor:
         meanwhile: called one after the other, in the watching thread, when the function turns out
             to wait: what has to be done after the sample anyway costs nothing then. What the end
             of the watch finds undone is left undone.
+        spinning: other threads that are on a processor anyway, whether the function waits or not.
     """
 
     def __init__(
         self,
         rss_bytes: Callable[[], int] | None = None,
         meanwhile: Sequence[Callable[[], object]] = (),
+        spinning: int = 0,
     ) -> None:
-        self._rss_bytes, self._meanwhile = rss_bytes, meanwhile
+        self._rss_bytes, self._meanwhile, self._spinning = rss_bytes, meanwhile, spinning
         self.peak_rss_bytes = 0
         """Largest resident size seen while watching, in bytes."""
         self._cpu_s, self._clock = 0.0, -1
@@ -90,6 +94,7 @@ class Monitor:
         self._end = time.perf_counter()
         self._stop.set()
         self._thread.join()
+        _gone(self._thread.native_id)
         self._elapsed = self._end - self._begin
 
     @property
@@ -147,7 +152,7 @@ class Monitor:
         be wrong.
         """
         busy_s = max(self._late_s, self._watched_cpu_s() - self._watched_before_s)
-        return busy_s <= _BUSY_SHARE * watched_s and running_threads() == 1
+        return busy_s <= _BUSY_SHARE * watched_s and running_threads() <= 1 + self._spinning
 
     def _do_meanwhile(self) -> None:
         """How much longer it takes than it computes tells of the lock, too."""
@@ -186,6 +191,15 @@ class Monitor:
         waited_s = max(0.0, late_s - (self._queued_s - queued))
         taken = late_s >= self._interval_s and waited_s >= _TAKEN_SHARE * self._interval_s
         return late_s if taken else waited_s
+
+
+def _gone(thread: int | None) -> None:
+    """Wait until the system has let go of a thread that has ended for Python: until then forking
+    seems unsafe, as if it were one that nobody knows.
+    """
+    deadline = time.perf_counter() + _GONE_S
+    while os.path.exists(f"/proc/self/task/{thread}") and time.perf_counter() < deadline:
+        time.sleep(_POLITE_S)
 
 
 def _queued_s() -> float:

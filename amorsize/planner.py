@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from amorsize.backend import Capacity, Traits
@@ -40,6 +40,9 @@ has to bear as many callers at once."""
 CLOSE_SHARE = 0.1
 """Of many possible numbers of workers those that come this close to the best are looked at
 with all schedules."""
+CROWDED = 0.15
+"""Exponent by which the makespan has to fall with workers beyond those that compute: twice as many
+have to save a tenth. How many crowd each other is what the model knows least about."""
 UNKNOWN_LENGTH_S = 1.0
 """Predicted seconds of plain loop assumed when data does not tell its length."""
 SIGNIFICANT_BYTES = 50_000_000
@@ -166,6 +169,7 @@ def decide(
     ranks = {offer.name: offer.traits.rank for offer in offers}
     cold = {offer.name for offer in offers if offer.cold_cluster}
     eligible = [c for c in candidates if c.backend not in cold] or candidates
+    eligible = _without_crowds(eligible, {offer.name: offer.capacity.workers for offer in offers})
     best = min(candidate.prediction.seconds for candidate in eligible)
     tied = [candidate for candidate in eligible if _is_tie(candidate, best)]
     # Among equals also the finest chunks: equal predictions trust an even sample, which a trend
@@ -174,6 +178,24 @@ def decide(
     reason = "fastest" if chosen.prediction.seconds == best else "simplest of those within noise"
     rejected = _rejected(candidates, chosen, cold)
     return Decision(chosen._replace(reason=reason), rejected, tuple(refusals), items)
+
+
+def _without_crowds(candidates: list[Candidate], usual: Mapping[str, int]) -> list[Candidate]:
+    """Those whose workers beyond the usual number save enough, compared with fewer."""
+    least: dict[tuple[str, int], float] = {}
+    for one in candidates:
+        key = one.backend, one.workers
+        least[key] = min(one.prediction.seconds, least.get(key, math.inf))
+
+    def is_crowd(candidate: Candidate) -> bool:
+        return any(
+            name == candidate.backend
+            and usual[name] <= workers < candidate.workers
+            and seconds <= candidate.prediction.seconds * (candidate.workers / workers) ** CROWDED
+            for (name, workers), seconds in least.items()
+        )
+
+    return [candidate for candidate in candidates if not is_crowd(candidate)]
 
 
 def _is_tie(candidate: Candidate, best_s: float) -> bool:
@@ -249,8 +271,9 @@ def _promising(
     # As few as take no more rounds of items.
     between |= {math.ceil(items / math.ceil(items / count)) for count in between}
     most = max(counts)
-    least_s = seconds(look(count for count in between if 1 < count <= most))
-    return {n: seen[n] for n in seen if seconds(n) <= least_s * (1 + CLOSE_SHARE)}
+    best = look(count for count in between if 1 < count <= most)
+    limit_s = seconds(best) * (1 + CLOSE_SHARE)
+    return {n: seen[n] for n in seen if seconds(n) <= limit_s * max(1.0, best / n) ** CROWDED}
 
 
 def _candidate(
@@ -352,6 +375,8 @@ def _why_rejected(candidate: Candidate, chosen: Candidate, cold: bool) -> str:
     gap = candidate.prediction.seconds - chosen.prediction.seconds
     if cold and gap <= 0:
         return "not up; a cluster is not started on this host unless it is named"
+    if gap <= 0 and candidate.backend == chosen.backend and candidate.workers > chosen.workers:
+        return "it saves too little for so many workers"
     if gap <= 0 or _is_tie(candidate, chosen.prediction.seconds):
         return "no better within the noise, and less simple"
     largest = max(candidate.prediction.terms, key=lambda term: term.seconds, default=None)

@@ -208,7 +208,7 @@ def sample(
         recorder.time_nothing()
     recorder.spinning = 0 if worker is not None else running_threads() - 1
     rss, peak = rss_bytes(), peak_rss_bytes()
-    monitor = Monitor(rss_bytes, meanwhile)
+    monitor = Monitor(rss_bytes, meanwhile, recorder.spinning)
     recorder.beside_s = lambda: monitor.cpu_s
     monitor.start()
     try:

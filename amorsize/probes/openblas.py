@@ -131,24 +131,24 @@ class PoolSizes:
 class Recogniser:
     """Tells whether the native threads of this process are OpenBLAS's, and remembers it.
 
-    The numbers of threads are reused only after all others have been, so a set of numbers
-    that was recognised once stays so.
+    The numbers of threads are reused only after all others have been, so what was found of a set
+    of numbers stays so.
     """
 
     def __init__(self) -> None:
-        self._recognised: frozenset[str] = frozenset()
-        self._pid = os.getpid()
+        self._known: tuple[int, frozenset[str], int] = (os.getpid(), frozenset(), 0)
+        """Process, its threads when they were looked at, how many of them are not OpenBLAS's."""
 
     def foreign(self, tids: Iterable[str], host: Host) -> int:
         """Return how many threads among ``tids`` are not OpenBLAS's."""
         present = frozenset(tids)
-        if present == self._recognised and self._pid == os.getpid():
-            return 0
+        pid, threads, foreign = self._known
+        if present == threads and pid == os.getpid():
+            return foreign
         libraries, _ = loaded_pools(host)
         # Fewer threads than the pools claim to have: the claim cannot be trusted.
         foreign = abs(len(present) - sum(library.pool_threads() for library in libraries))
-        if foreign == 0:
-            self._recognised, self._pid = present, os.getpid()
+        self._known = (os.getpid(), present, foreign)
         return foreign
 
 
