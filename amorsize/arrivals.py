@@ -20,7 +20,7 @@ class Arrivals:
         self._known: set[Future[Any]] = set()
         """Futures that put themselves into the queue."""
         self._done: set[Future[Any]] = set()
-        """Those that came out of it."""
+        """Those that came out of it in this call."""
 
     def wait(self, futures: Collection[Future[Any]], timeout_s: float | None) -> set[Future[Any]]:
         """Block until at least one is done, or the time is over; those that are done."""
@@ -28,9 +28,10 @@ class Arrivals:
         for future in asked - self._known:
             future.add_done_callback(self._queue.put)
         self._known = asked
-        self._done &= asked
         self._take(timeout_s)
-        return set(self._done)
+        done, self._done = self._done, set()
+        self._known -= done  # not kept: results may be large
+        return done
 
     def _take(self, timeout_s: float | None) -> None:
         deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s

@@ -265,6 +265,10 @@ class Execution:
         if self._backend.traits.shares_gil and planning.profile.waiting_share > WAITING:
             run.gain = Gain(chosen.workers, planning.profile.item_cpu_s)
         run.trips = Trips(offer.costs.latency_s.value if offer else 0.0)
+        if lazily:
+            from amorsize.backlog import Backlog
+
+            run.backlog = Backlog(chosen.workers)
         if planning.unsampled:
             from amorsize.pilot import Pilot
 

@@ -6,6 +6,7 @@ import atexit
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +36,14 @@ from amorsize.worker import Outcome, rebuilt
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from amorsize.backlog import Backlog
     from amorsize.pilot import Pilot
 
 
 REVISE = 1.25
 """Change of the estimated item time, up or down, from which what remains is re-chunked."""
+BUSY_S = 0.001
+"""Seconds of the consumer after which a run looks whether workers want more."""
 LOOK_S = 0.1
 """Seconds without news after which a run looks whether it is still wanted."""
 
@@ -83,6 +87,8 @@ class Run:
     instead of waiting."""
     pilot: Pilot | None = None
     """Hands out the first chunks of a run without a sample."""
+    backlog: Backlog | None = None
+    """Of a stream: what its consumer does not need in flight."""
     broken: BackendUnavailable | None = None
     """Why the engine cannot go on, if that is so; unfinished items are back in the feed."""
 
@@ -99,8 +105,10 @@ class Run:
         self.report, self.judge, self.held = report, judge, held
         self._recovery = Recovery(report, judge.policy)
         self._flying: dict[Future[Any], Chunk] = {}
-        self._submitted: dict[int, float] = {}
-        self._ready: list[Piece] = []
+        self._submitted: dict[int, tuple[float, float]] = {}
+        self._away_s = 0.0
+        """Seconds that the consumer has had the thread."""
+        self._ready: deque[Piece] = deque()
         self._cancel = self._all_out = False
         self._item_s = 0.0
         self._began = self._open_s = self._chunk_wall_s = 0.0
@@ -168,17 +176,42 @@ class Run:
 
     def _pump(self, session: Session) -> Iterator[Piece]:
         self._fit()
-        more = self._fill(session)
+        more, busy = self._fill(session), False
         while self._flying or self._ready:
             if not self._ready:
-                self._await(session, 0.0 if more else math.inf)
-            ready, self._ready = self._ready, []
-            yield from ready
+                if self.backlog is not None:
+                    self._tell_if_none(self.backlog, session, busy=busy)
+                self._await(session, 0.0 if more or self._ready else math.inf)
+            busy = yield from self._hand_out()
             if os.getpid() != self._home:
                 raise RuntimeError("the run belongs to the process that this one was forked from")
             if self.failure.error is not None:
                 self._drop_undecided()
             more = self._fill(session)
+
+    def _hand_out(self) -> Generator[Piece, None, bool]:
+        """What is ready, until the consumer has been busy long enough for workers to want more;
+        whether it was.
+        """
+        begin, busy_s = time.perf_counter(), 0.0
+        while self._ready and busy_s <= BUSY_S:
+            yield self._ready.popleft()
+            busy_s = time.perf_counter() - begin
+        self._away_s += busy_s
+        busy = busy_s > BUSY_S
+        if busy and self.backlog is not None:
+            ended = len(self._ready) + sum(future.done() for future in self._flying)
+            self.backlog.found(ended, self.held() + len(self._ready) + len(self._flying))
+        return busy
+
+    def _tell_if_none(self, backlog: Backlog, session: Session, *, busy: bool) -> None:
+        """A stream's consumer may have to wait. Where it was busy results may be there that the
+        session takes only while it waits.
+        """
+        if busy and not any(future.done() for future in self._flying):
+            self._await(session, 0.0)
+        if not self._ready and not any(future.done() for future in self._flying):
+            backlog.found_none()
 
     def _await(self, session: Session, most_s: float) -> None:
         """Wait until chunks end, ``most_s`` seconds are over, or the run's time is."""
@@ -191,8 +224,11 @@ class Run:
         if left <= 0:
             self._expire()
             return
-        for future in session.wait(self._flying.keys(), min(left, most_s, LOOK_S)):
-            chunk = self._flying.pop(future, None)
+        ended = self._flying.keys() & session.wait(self._flying, min(left, most_s, LOOK_S))
+        in_turn = sorted(ended, key=lambda future: self._flying[future].first_index, reverse=True)
+        ended.clear()
+        while in_turn:  # looked at and not kept: they hold the results
+            chunk = self._flying.pop(future := in_turn.pop(), None)
             if chunk is not None:
                 self._arrived(future, chunk, session)
 
@@ -206,8 +242,8 @@ class Run:
             self.feed, self.report, list(self._flying.values())
         ):
             self._fit()
-        room = self._window(session) - self.held()
-        while not (self.gave_up or self.broken) and (not self._flying or len(self._flying) < room):
+        least, room = 0 if self._ready else 1, self._room(session)
+        while not (self.gave_up or self.broken) and len(self._flying) < max(least, room):
             try:
                 chunk = self._next()
             except Exception as error:  # the data's own: after all items before it
@@ -220,7 +256,7 @@ class Run:
                 break
             self._submit(session, chunk)
             if len(self._flying) == 1 or self.pilot is not None:  # the window knows more now
-                room = self._window(session) - self.held()
+                room = self._room(session)
             if time.perf_counter() - begin > PATIENCE_S:
                 interrupted = True
                 break
@@ -235,7 +271,7 @@ class Run:
         except Exception as error:
             self._engine_failed(chunk, error)
         else:
-            self._submitted[chunk.number] = time.perf_counter()
+            self._submitted[chunk.number] = time.perf_counter(), self._away_s
             if self.report.watch is not None:
                 self.report.watch.submitted(chunk.first_index, chunk.count)
 
@@ -243,6 +279,10 @@ class Run:
         if self.pilot is None or self.pilot.over:
             return self.feed.next()
         return self.pilot.next(self.feed)
+
+    def _room(self, session: Session) -> int:
+        """Chunks that may be in flight beside those that are here and wait for the consumer."""
+        return self._window(session) - self.held() - len(self._ready)
 
     def _window(self, session: Session) -> int:
         """Chunks in flight."""
@@ -253,7 +293,8 @@ class Run:
         if self.pilot is not None and not self.pilot.over:
             return self.pilot.window(workers)
         largest = self.feed.schedule.largest
-        return self.window.chunks(workers, self.trips.seconds, self._chunk_s(), largest)
+        chunks = self.window.chunks(workers, self.trips.seconds, self._chunk_s(), largest)
+        return chunks if self.backlog is None else min(chunks, self.backlog.most)
 
     def _fit(self) -> None:
         """Make chunks small enough for the memory."""
@@ -267,7 +308,8 @@ class Run:
 
     def _arrived(self, future: Future[Any], chunk: Chunk, session: Session) -> None:
         begin = time.perf_counter()
-        flown_s = begin - self._submitted.pop(chunk.number, begin)
+        since, away_s = self._submitted.pop(chunk.number, (begin, self._away_s))
+        flown_s, away_s = begin - since, self._away_s - away_s
         try:
             outcome = rebuilt(future.result())
         except WorkerLost as lost:
@@ -287,7 +329,7 @@ class Run:
                 self.report.first_answer_s = self._open_s + flown_s - outcome.times.wall_s
             if outcome.voices:
                 replay(outcome.voices)
-            self.trips.observe(flown_s, outcome.times)
+            self.trips.observe(flown_s, outcome.times, away_s)
             count = len(outcome.values)
             self.report.record(chunk.first_index, count, outcome.times, outcome.nbytes)
             self._observe(chunk, outcome)

@@ -27,3 +27,17 @@ def test_what_a_worker_waits_for_is_learnt() -> None:
     for number in range(40):
         trips.observe(0.050, times(number * 0.040))
     assert trips.seconds == pytest.approx(0.040, rel=0.05)
+
+
+def test_a_slow_consumer_does_not_make_trips_longer() -> None:
+    """What it is known for sure: no shorter than what was waited for, no longer than the whole."""
+    trips = Trips(0.005)
+    for number in range(40):
+        trips.observe(0.9, times(number * 0.9), away_s=0.889)
+    assert trips.seconds == 0.005
+    for number in range(40, 80):
+        trips.observe(0.9, times(number * 0.9), away_s=0.850)
+    assert trips.seconds == pytest.approx(0.040, rel=0.05)
+    for number in range(80, 120):
+        trips.observe(0.020, times(number * 0.9), away_s=0.015)
+    assert trips.seconds == pytest.approx(0.010, rel=0.05)

@@ -6,6 +6,7 @@ import itertools
 import logging
 import random
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,27 @@ def test_at_most_the_window_is_read(engine: Any) -> None:
         assert next(stream) == number**2
         assert read <= max(number, sampled) + 2 * 2 * 17 * 10
     stream.close()
+
+
+def test_a_slow_consumer_has_little_ahead_of_it(engine: Any) -> None:
+    """However long the trip to a worker is; the whole window is for one that has to wait."""
+    read = 0
+
+    def items() -> Iterator[int]:
+        nonlocal read
+        while True:
+            yield read
+            read += 1
+
+    plan = amorsize.plan(square, items(), backend=engine, workers=2, chunk_size=1)
+    with plan.stream() as stream:
+        for number in range(plan.sampled + 2000):
+            assert next(stream) == number**2
+        assert read - number > 8
+        for number in range(number + 1, number + 101):  # noqa: B020
+            time.sleep(0.01)
+            assert next(stream) == number**2
+        assert read - number <= 8
 
 
 def test_seeds(engine: Any) -> None:
