@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,6 +102,18 @@ def test_cpu_work_goes_to_processes_and_waiting_to_threads() -> None:
     decision = choose(waiting)
     assert decision.chosen.backend == "threads"
     assert decision.chosen.workers > 8
+
+
+@pytest.mark.parametrize("busy_s", [2e-5, 1e-4, 1e-3, 3e-3])
+def test_workers_beyond_the_processors_save_enough_for_their_number(busy_s: float) -> None:
+    share = 1 - busy_s / 0.01
+    decision = choose(profile(item_cpu_s=busy_s, gil_share=0.0, waiting_share=share))
+    chosen = decision.chosen
+    assert chosen.backend == "threads"
+    fewer = [c for c in decision.rejected if c.backend == "threads" and c.workers < chosen.workers]
+    for other in [c for c in fewer if c.workers >= THREADS.capacity.workers]:
+        doublings = math.log2(chosen.workers / other.workers)
+        assert chosen.prediction.seconds < other.prediction.seconds * 0.92**doublings
 
 
 def test_code_without_the_gil_goes_to_threads() -> None:

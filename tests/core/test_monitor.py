@@ -71,6 +71,16 @@ def digest() -> bytes:
     return hashlib.sha256(BLOCK).digest()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_no_thread_is_left_by_the_end_of_the_watch() -> None:
+    for _ in range(200):  # the system takes its time about a thread that has ended
+        before = len(os.listdir("/proc/self/task"))
+        monitor = Monitor()
+        monitor.start()
+        monitor.stop()
+        assert len(os.listdir("/proc/self/task")) <= before
+
+
 def test_time_of_waiting_is_used_once() -> None:
     done: list[str] = []
     watched(wait, [lambda: done.append("one"), lambda: done.append("two")])
