@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from amorsize.pages import MANY_PAGES, page_s
 from amorsize.profile import Profile, Sizing
 from amorsize.source import IndexedSource, Source, Span, StreamSource
 from amorsize.trend import trend_of
@@ -46,8 +47,8 @@ class Block(NamedTuple):
     """CPU seconds of the thread that ran them."""
     process_cpu_s: float
     """CPU seconds of its whole process."""
-    fault_s: float = 0.0
-    """Seconds that the system took, if it was for much new memory."""
+    pages: int = 0
+    """Pages of new memory that their thread was given."""
 
     @property
     def per_item_s(self) -> float:
@@ -196,8 +197,10 @@ def profile_of(
     known = seen.estimate(closely=True)
     wall = math.fsum(block.wall_s for block in blocks)
     own = math.fsum(block.cpu_s for block in blocks)
-    others = math.fsum(block.process_cpu_s for block in blocks) - own
-    process = own + max(0.0, others - spinning * wall)
+    # Of threads that run on, seconds are told late: some blocks get those of others.
+    told, beside = (seen.all, spinning) if spinning else (blocks, 0)
+    others = math.fsum(b.process_cpu_s - b.cpu_s - beside * b.wall_s for b in told)
+    process = own + max(0.0, others) * wall / max(math.fsum(b.wall_s for b in told), 1e-9)
     between_s = max(0.0, monitor.watched_s - seen.elapsed_s - reading_s)
     gil_share = _gil_share(monitor, between_s, own / wall if wall > 0 else 1.0)
     first = seen.all[0].wall_s
@@ -219,11 +222,17 @@ def profile_of(
         waiting_share=min(1.0 - gil_share, max(0.0, 1.0 - process / wall)) if wall > 0 else 0.0,
         inner_cores=max(1.0, process / wall) if wall > 0 else 1.0,
         item_rss_bytes=rss_growth,
-        fault_s=known.mean_s * (math.fsum(b.fault_s for b in blocks) / wall if wall > 0 else 0.0),
+        fault_s=_fault_s(blocks, known.mean_s),
     )
     if known.sized is None:
         return _spread_by_times(found, blocks, source)
     return _spread_by_sizes(found, known)
+
+
+def _fault_s(blocks: list[Block], item_s: float) -> float:
+    """Seconds of an item in which the system gives it memory, if that is much."""
+    given = sum(block.pages for block in blocks) / sum(len(block.values) for block in blocks)
+    return min(item_s, given * page_s()) if given >= MANY_PAGES else 0.0
 
 
 def _spread_by_times(found: Profile, blocks: list[Block], source: Source) -> Profile:

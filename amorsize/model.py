@@ -87,7 +87,7 @@ def predict(profile: Profile, configuration: Configuration, items: int) -> Predi
     lanes = max(1, min(configuration.workers, shape.chunks))
     costs = configuration.costs
     terms = [
-        Term(STARTUP, costs.starting_s(configuration.workers, configuration.cores)),
+        Term(STARTUP, _startup_s(configuration)),
         Term(ATTACHING, costs.attach_s.value if costs.attach_s else 0.0),
         Term(WARMUP, _warmup_s(profile, configuration)),
     ]
@@ -116,6 +116,17 @@ def bound(profile: Profile, items: int, cores: float, floor_s: float) -> float:
     if profile.gil_share < 0.9:  # threads may serve: no pickling, but what holds the GIL adds up
         return floor_s + max(cpu_s, items * profile.item_s * profile.gil_share)
     return floor_s + max(cpu_s, items * profile.outputs.load_s)
+
+
+def _startup_s(configuration: Configuration) -> float:
+    """Until all workers are up; of threads, which start one by one as chunks are submitted, until
+    the average one is: those that are up work already.
+    """
+    costs, workers = configuration.costs, configuration.workers
+    seconds = costs.starting_s(workers, configuration.cores)
+    if not configuration.traits.shares_memory:
+        return seconds
+    return seconds - (workers - 1) / 2 * costs.startup_worker_s.value
 
 
 def _lane_item_s(profile: Profile, configuration: Configuration) -> float:

@@ -20,6 +20,7 @@ from amorsize.guard import rest
 from amorsize.judge import AFTER_ALL, item_error, placeholder
 from amorsize.loop import LoopResult, annotate, run_forgiving, run_loop
 from amorsize.monitor import Monitor, running_threads
+from amorsize.pages import pages
 from amorsize.policy import DEFAULT, Policy
 from amorsize.profile import Profile
 from amorsize.source import IndexedSource, Piece, Source, Span, StreamSource
@@ -54,8 +55,6 @@ _BLOCK_S = 0.0002
 """Seconds a timed block should take: a thousand times the cost of reading the clocks."""
 _EMPTY_BLOCKS = 4
 """Blocks without items that tell what timing a block takes."""
-MANY_PAGES = 200
-"""Pages an item from which on what the system does for it is taken to be for them."""
 MOST_READ_AHEAD = 1000
 """Most items that are read from data of unknown length before a result can be had."""
 
@@ -124,7 +123,7 @@ class _Recorder:
         if self.elsewhere is not None:
             return self._run_elsewhere(self.elsewhere, start, items)
         cpu, process, beside = time.thread_time(), _process_cpu_s(), self.beside_s()
-        pages = _pages()
+        given = pages()
         wall = time.perf_counter()
         loop = self._loop(start, items)
         wall = time.perf_counter() - wall
@@ -137,9 +136,9 @@ class _Recorder:
         wall = max(wall - self.empty_s, 1e-9)
         cpu, process = time.thread_time() - cpu, _process_cpu_s() - process
         process -= self.beside_s() - beside
-        fault_s = _fault_s(pages, _pages(), len(loop.values), wall)
+        given = pages() - given
         self.seen.all.append(
-            Block(start, loop.values, wall, max(cpu, 0.0), max(process, 0.0), fault_s)
+            Block(start, loop.values, wall, max(cpu, 0.0), max(process, 0.0), given)
         )
         self.last_items = items
         return True
@@ -406,21 +405,6 @@ def _block_size(recorder: _Recorder, length: int | None) -> int:
     wanted = max(1, int(_BLOCK_S / max(per_item, 1e-9)))
     grown = min(wanted, 20 * max(len(block.values) for block in others))
     return grown if length is None else max(1, min(grown, length // 50))
-
-
-def _pages() -> tuple[int, float]:
-    """Pages that this thread has been given, and CPU seconds of the system on its behalf."""
-    if sys.platform != "linux":  # others do not tell it of a thread
-        return 0, 0.0
-    used = resource.getrusage(resource.RUSAGE_THREAD)
-    return used.ru_minflt, used.ru_stime
-
-
-def _fault_s(before: tuple[int, float], after: tuple[int, float], items: int, wall: float) -> float:
-    """Seconds that the system took for the pages of some items, if these were many."""
-    if after[0] - before[0] < MANY_PAGES * items:
-        return 0.0
-    return min(wall, after[1] - before[1])
 
 
 def _process_cpu_s() -> float:

@@ -82,7 +82,7 @@ def play(
 
     free = [up_s(number + 1) for number in range(workers)]
     heapq.heapify(free)
-    driver = up_s(workers)
+    driver = up_s(1 if traits.shares_memory else workers)  # threads start as chunks are submitted
     arrivals: list[tuple[float, int]] = []
     busy, driver_busy, used = 0.0, 0.0, 0
     for size, seconds in chunks:

@@ -15,6 +15,7 @@ from amorsize.model import MEMORY, Configuration, crowding, predict
 from amorsize.planner import Candidate, Decision, Offer, Wish, decide, fair_share
 from amorsize.profile import Packing, Profile
 from amorsize.schedule import fixed, tapered, whole
+from amorsize.simulate import simulate
 
 NONE = declared(0.0)
 FREE = BackendCosts(NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, declared(1.0))
@@ -114,6 +115,16 @@ def test_workers_beyond_the_processors_save_enough_for_their_number(busy_s: floa
     for other in [c for c in fewer if c.workers >= THREADS.capacity.workers]:
         doublings = math.log2(chosen.workers / other.workers)
         assert chosen.prediction.seconds < other.prediction.seconds * 0.92**doublings
+
+
+def test_threads_work_while_others_start() -> None:
+    """As the referee plays it out: each thread starts a millisecond after the one before."""
+    costs = FREE._replace(startup_worker_s=fallback(0.001))
+    waits = profile(items=200, item_cpu_s=0.0, gil_share=0.0, waiting_share=1.0)
+    setting = Configuration(THREADS.traits, costs, 20, 8, fixed(1, 20))
+    played = simulate(waits, setting, 200).makespan
+    assert predict(waits, setting, 200).seconds == pytest.approx(played, rel=0.05)
+    assert played < 0.12
 
 
 def test_code_without_the_gil_goes_to_threads() -> None:

@@ -162,7 +162,8 @@ def test_a_first_item_of_no_cost_does_not_halve_the_mean_of_few_others() -> None
 
     costs = [1, *[400_000] * 400]
     profile = sample(work, source_of(costs)).profile
-    assert profile.item_s > 0.7 * profile.longest_s
+    middle = sorted(profile.durations)[len(profile.durations) // 2]  # others make some longer
+    assert profile.item_s > 0.7 * middle
 
 
 def test_the_lock_is_watched_as_long_while_planning_is_prepared() -> None:
