@@ -42,7 +42,7 @@ from amorsize.interrupts import (
     unchanged_environment,
 )
 from amorsize.on_demand import loader
-from amorsize.packing import FunctionPayload, Packed, innermost
+from amorsize.packing import FunctionPayload, Packed, Parcel, innermost
 from amorsize.source import IndexedSource, Span
 from amorsize.work import Chunk, OpenRequest
 from amorsize.worker import (
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from amorsize.arrivals import Arrivals
     from amorsize.ending import LATE_S, ending_processes, tell_of_late_chunks
     from amorsize.executors import ExecutorBackend, ExecutorSession
+    from amorsize.keywords import Keywords
     from amorsize.plans import Plan
     from amorsize.probes import Limits
     from amorsize.shipping import Shipment, run_shipped
@@ -193,9 +194,15 @@ class RelaySession(Session):
         self._look_at = time.monotonic() + _LOOK_S
 
     def track(self, handle: Any) -> Future[Any]:
-        """A future for a chunk in flight."""
+        """A future for a chunk in flight.
+
+        Raises:
+            BackendUnavailable: if the engine has vanished.
+        """
         from concurrent.futures import Future
 
+        if gone := self.vanished():
+            raise gone
         future: Future[Any] = Future()
         self.handles[future] = handle
         future.add_done_callback(self._drop_if_cancelled)
@@ -372,10 +379,12 @@ __all__ = [
     "ExecutorSession",
     "FunctionPayload",
     "IndexedSource",
+    "Keywords",
     "OpenRequest",
     "Outcome",
     "Packed",
     "PackedOutcome",
+    "Parcel",
     "RelaySession",
     "Session",
     "Shipment",
@@ -412,6 +421,7 @@ _load = loader(
     {
         "ExecutorBackend": "amorsize.executors",
         "ExecutorSession": "amorsize.executors",
+        "Keywords": "amorsize.keywords",
         "LATE_S": "amorsize.ending",
         "ending_processes": "amorsize.ending",
         "tell_of_late_chunks": "amorsize.ending",

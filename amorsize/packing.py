@@ -55,14 +55,49 @@ class Packed:
         data = pickle.PickleBuffer(self.data) if len(self.data) >= _FRAME_BYTES else self.data
         return Packed, (data, tuple(pickle.PickleBuffer(buffer) for buffer in buffers))
 
-    def unpack(self) -> Any:
-        """The object again. Buffers that arrived read-only are copied: a result must be as
+    def unpack(self, copied: Callable[[Any], Any] = bytearray) -> Any:
+        """The object again. Buffers that arrived read-only are ``copied``: a result must be as
         writable as the one the plain loop would have made.
         """
         buffers = [
-            bytearray(buffer) if memoryview(buffer).readonly else buffer for buffer in self.buffers
+            copied(buffer) if memoryview(buffer).readonly else buffer for buffer in self.buffers
         ]
         return pickle.loads(self.data, buffers=buffers)
+
+
+class Parcel:
+    """A packed object for an engine whose own pickling copies large buffers: as frames, of which
+    all but the first are such buffers. An adapter derives a class, and has its engine send that so.
+
+    Args:
+        content: a ``Packed`` or ``PackedOutcome``.
+    """
+
+    __slots__ = ("content",)
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes; engines that ask objects for it count it, too."""
+        return int(self.content.nbytes)
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + self.nbytes
+
+    def frames(self) -> list[Any]:
+        """The content. The second frame is no part of it: some engines read the first buffer into
+        memory that begins with something else, where an array would not be aligned.
+        """
+        packed = _dump(pickle.dumps, self.content)
+        return [packed.data, bytearray(1), *packed.buffers]
+
+    @classmethod
+    def arrived(cls, _header: Any, frames: Sequence[Any]) -> Parcel:
+        """The parcel again. An engine's own header is of no use."""
+        stream, _, *buffers = frames
+        return cls(pickle.loads(stream, buffers=buffers))
 
 
 def pack(value: Any, *, by_value: bool = False) -> Packed:

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.errors import RemoteTraceback, ResultNotLoaded, UnpicklableResult, shorten
 from amorsize.guard import packing, rest
-from amorsize.packing import FunctionPayload, Packed, dumps, pack
+from amorsize.packing import FunctionPayload, Packed, Parcel, dumps, pack
+from amorsize.rooms import Rooms
 from amorsize.voices import ears_for
 
 if TYPE_CHECKING:
     from amorsize.source import Span
 
 _host: str | None = None
+_rooms = Rooms()
 
 
 class Failure(NamedTuple):
@@ -93,6 +95,11 @@ class PackedOutcome:
     def __init__(self, values: Packed, failures: bytes | bytearray, times: ChunkTimes) -> None:
         self.values, self.failures, self.times = values, failures, times
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the results."""
+        return self.values.nbytes
+
     def unpack(self) -> Outcome:
         """The outcome, with the user's exceptions rebuilt."""
         pairs = pickle.loads(self.failures) if self.failures else ()  # noqa: S301
@@ -152,7 +159,7 @@ def run_chunk(
 
 def run_packed(
     function: FunctionPayload | Callable[[Any], Any],
-    items: Packed | Sequence[Any],
+    items: Packed | Parcel | Sequence[Any],
     at: int | Sequence[Span] = 0,
     stop_on_error: bool = True,
 ) -> PackedOutcome:
@@ -168,6 +175,7 @@ def run_packed(
     unpacking = time.perf_counter()
     call = function.load() if isinstance(function, FunctionPayload) else function
     call, ears = ears_for(call, worker_name())
+    items = items.content if isinstance(items, Parcel) else items
     inputs = _unpack_items(items) if isinstance(items, Packed) else items
     if ears is not None:
         ears.begin()
@@ -191,7 +199,7 @@ def _unpack_items(items: Packed) -> Sequence[Any]:
     from amorsize.errors import ItemNotLoaded
 
     try:
-        unpacked: Sequence[Any] = items.unpack()
+        unpacked: Sequence[Any] = items.unpack(_rooms.copied)
     except Exception as error:
         raise ItemNotLoaded(f"{type(error).__name__}: {error}") from error
     return unpacked

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from amorsize.backend import Keywords
 
 
 @dataclass(frozen=True)
-class DaskArguments:
+class DaskArguments(Keywords):
     """Numbers for your own Dask code::
 
     arguments = plan.arguments("dask")
@@ -24,11 +24,11 @@ class DaskArguments:
     """Worker threads the numbers are planned for."""
 
     @property
-    def batch_size(self) -> int:
+    def batch_size(self) -> int:  # type: ignore[override]
         """Items that one task should hold."""
         return self.partition_size
 
-    def bag(self) -> dict[str, int]:
+    def keywords(self) -> dict[str, int]:
         """Keyword arguments of ``dask.bag.from_sequence``; also what ``**arguments`` gives.
         Only one of the two numbers may be passed: the size, which holds for any length.
         """
@@ -40,14 +40,4 @@ class DaskArguments:
         """
         return {"batch_size": max(1, self.npartitions)}
 
-    def batches(self, data: Sequence[Any]) -> Iterator[Sequence[Any]]:
-        """Cut a sequence into the batches that a task should hold."""
-        for start in range(0, len(data), self.partition_size):
-            yield data[start : start + self.partition_size]
-
-    def __getitem__(self, key: str) -> int:
-        return self.bag()[key]
-
-    def keys(self) -> Iterable[str]:
-        """Names of what ``**arguments`` gives."""
-        return self.bag()
+    bag = keywords

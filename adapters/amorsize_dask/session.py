@@ -16,7 +16,6 @@ import dask
 import distributed
 
 from amorsize import backend as contract
-from amorsize_dask.carrying import Box, Route
 
 _EMBED_BYTES = 10_000
 """Functions up to this size travel inside each task; larger ones are scattered to the workers
@@ -31,20 +30,30 @@ _MOMENT_S, _SETTLE_S = 0.02, 0.5
 tasks are known, which are told at once. Seconds after which a new worker has settled in."""
 _PATIENT = {"distributed.deploy.lost-worker-timeout": "1 day"}
 """Dask's cluster drops a worker that is just starting again 15 s after an earlier death of it."""
-_SENDING = 2
-"""Chunks whose inputs are on their way to a worker's store at a time."""
+_SENDING, _LARGE_BYTES = 2, 1_000_000
+"""Chunks whose inputs are on their way to a worker's store at a time: of those sent all at once all
+are late. What is smaller goes through the scheduler in any case, which takes no longer for it."""
 _RESENDS, _CAREFUL = 3, 100
 """Times a chunk that was lost without its fault is sent again; chunks after a worker's death that
 are sent at most one a worker."""
 
 
-def run(function: Any, packed: Any, *rest: Any) -> Box:
+class Box(contract.Parcel):
+    """Passes the scheduler as it is: that talks a pickle which copies large buffers at both ends,
+    but hands on what a serializer of Dask's own kind has made. A worker that gets a box before
+    anything else finds the serializer with this class.
+    """
+
+
+distributed.protocol.dask_serialize.register(Box, lambda box: ({}, box.frames()))
+distributed.protocol.dask_deserialize.register(Box, Box.arrived)
+
+
+def run(*call: Any) -> Box:
     """What a chunk is to Dask. That its module is no part of amorsize itself tells a worker, which
     looks for this first, to leave the planner out.
     """
-    inputs = packed.content if isinstance(packed, Box) else packed
-    outcome = contract.run_packed(function, inputs, *rest)
-    return Box(outcome, outcome.values.nbytes)
+    return Box(contract.run_packed(*call))
 
 
 class OneDeath(distributed.SchedulerPlugin):  # type: ignore[misc]
@@ -83,9 +92,8 @@ class DaskSession(contract.RelaySession):
         super().__init__("dask")
         self._request, self._function = request, request.payload  # its error before a long start
         self._group, self._one_goes = f"amorsize-{uuid.uuid4().hex}", asyncio.Lock()
-        self._sending, self._result_bytes = asyncio.Semaphore(_SENDING), 0
-        self._dead: dict[str, set[_Flight]] = {}
-        self._born: dict[str, float] = {}
+        self._sending, self._size, self._at = asyncio.Semaphore(_SENDING), 0, ""
+        self._dead, self._born = dict[str, set[_Flight]](), dict[str, float]()
         self._careful, self._wait_s = 0, float(request.options.get("wait_s", 30))
         with ExitStack() as stack:
             with suppress(ValueError, KeyError, AttributeError):  # not inside a task
@@ -100,8 +108,7 @@ class DaskSession(contract.RelaySession):
                 reason = f"no worker joined the cluster within {self._wait_s:g} s ({error})"
                 raise contract.BackendUnavailable("dask", reason, "start workers") from error
             self.workers = self.live_workers()
-            self._route = Route(client)
-            stack.callback(client.loop.add_callback, self._route.close)
+            self._here = (f"{contract.host_name()}:",) if client.direct_to_workers is None else ()
             if request.payload.nbytes > _EMBED_BYTES:
                 self._function = client.scatter(request.payload, broadcast=True, hash=False)
             with suppress(Exception):  # a scheduler without amorsize keeps its own rule
@@ -113,8 +120,6 @@ class DaskSession(contract.RelaySession):
     def submit(self, chunk: contract.Chunk) -> Future[Any]:
         """Hand the chunk to the client's event loop, which sees it through to its end."""
         flight = _Flight(chunk.pack(), (chunk.spans, chunk.stop_on_error))
-        if gone := self.vanished():
-            raise gone
         future = self.track(flight)
         self._client.loop.add_callback(self._fly, future, flight)
         return future
@@ -128,12 +133,12 @@ class DaskSession(contract.RelaySession):
             except distributed.KilledWorker as killed:
                 if await self._is_suspect(flight, killed.last_worker):
                     self.settle(future, error=contract.WorkerLost("its Dask worker died"))
-            except (distributed.CancelledError, distributed.comm.CommClosedError) as error:
-                flight.resends += 1
+            except (distributed.CancelledError, OSError) as error:  # a connection: it broke
+                flight.resends, self._here = flight.resends + 1, ()
                 if gone := self.vanished():
                     self.settle(future, error=gone)
-                elif flight.resends > _RESENDS:
-                    self.settle(future, error=contract.WorkerLost(str(error)))
+                elif (late := isinstance(error, TimeoutError)) or flight.resends > _RESENDS:
+                    self.settle(future, error=error if late else contract.WorkerLost(str(error)))
             except BaseException as error:
                 self.settle(future, error=error)
 
@@ -143,7 +148,8 @@ class DaskSession(contract.RelaySession):
         """
         packed, client, how = flight.packed, self._client, {"hash": False, "asynchronous": True}
         if packed.nbytes >= self._request.store_bytes:
-            packed = await self._stored(packed)
+            async with self._sending:
+                packed = await client.scatter(Box(packed), direct=self._way(packed.nbytes), **how)
         if getattr(self._function, "status", "finished") != "finished":  # lost with its workers
             self._function = await client.scatter(self._request.payload, broadcast=True, **how)
         if self._careful:
@@ -152,23 +158,16 @@ class DaskSession(contract.RelaySession):
         call, key = (run, self._function, packed, *flight.rest), (self._group, uuid.uuid4().hex)
         with dask.config.set(_QUIET):
             flight.task = client.submit(*call, key=key, pure=False)
-        direct = self._route.direct(self._result_bytes)
-        (box,) = await client.gather([flight.task], direct=direct, asynchronous=True)
-        self._result_bytes = box.nbytes
+        (box,) = await client.gather([flight.task], direct=self._way(self._size), asynchronous=True)
+        self._size, self._at = box.nbytes, box.content.times.worker
         self._careful = max(0, self._careful - 1)
         return box.content
 
-    async def _stored(self, packed: contract.Packed) -> Any:
-        """The inputs of a chunk as a future: they lie with a worker. Those that are sent all at
-        once all arrive late.
+    def _way(self, nbytes: int) -> bool | None:
+        """Dask's ``direct`` for a message of about ``nbytes``: past the scheduler if the last
+        worker was on this host, which gets at all others; ``None`` leaves it to the client.
         """
-        box, how = Box(packed, packed.nbytes), {"hash": False, "asynchronous": True}
-        async with self._sending:
-            try:
-                return await self._client.scatter(box, direct=self._route.direct(box.nbytes), **how)
-            except OSError:  # no way to that worker any more
-                self._route.close()
-                return await self._client.scatter(box, **how)
+        return (nbytes >= _LARGE_BYTES and self._at.startswith(self._here)) or None
 
     async def _turn(self) -> None:
         """Wait until there are more workers than chunks out, and none has only just started: a

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from amorsize.backend import Keywords
+
 
 @dataclass(frozen=True)
-class RayArguments(Mapping[str, Any]):
+class RayArguments(Keywords):
     """Numbers for your own Ray code::
 
     arguments = plan.arguments("ray")
@@ -27,7 +28,7 @@ class RayArguments(Mapping[str, Any]):
     processes: int
     """Tasks that run at once."""
 
-    def remote(self) -> dict[str, Any]:
+    def keywords(self) -> dict[str, Any]:
         """Keyword arguments of ``ray.remote``; also what ``**arguments`` gives."""
         return {"num_cpus": self.num_cpus}
 
@@ -39,16 +40,4 @@ class RayArguments(Mapping[str, Any]):
         """Keyword arguments of that pool's ``map``."""
         return {"chunksize": self.batch_size}
 
-    def batches(self, data: Sequence[Any]) -> Iterator[Sequence[Any]]:
-        """Cut a sequence into the batches that a task should hold."""
-        for start in range(0, len(data), self.batch_size):
-            yield data[start : start + self.batch_size]
-
-    def __getitem__(self, key: str) -> Any:
-        return self.remote()[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.remote())
-
-    def __len__(self) -> int:
-        return len(self.remote())
+    remote = keywords

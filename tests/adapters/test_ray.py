@@ -185,3 +185,23 @@ def test_a_handler_of_sigterm_stays_the_callers() -> None:
     """While a session of its own is up, too."""
     done = subprocess.run([sys.executable, "-c", HANDLED], capture_output=True, text=True)
     assert done.stdout == "handled\n3000\n", done.stderr
+
+
+_kept: list[Any] = []
+
+
+def keep(array: Any) -> list[float]:
+    """Changes its item, and tells of all that this worker still has."""
+    array += 1
+    _kept.append(array)
+    return [float(kept[0]) for kept in _kept]
+
+
+def test_workers_have_large_items_for_themselves(ray: Any) -> None:
+    np = pytest.importorskip("numpy")
+    items = [np.full(500_000, float(number)) for number in range(12)]
+    told = amorsize.ray_map(keep, items)
+    assert [seen[-1] for seen in told] == [number + 1.0 for number in range(12)]
+    latest = max(told, key=len)
+    assert sorted(set(latest)) == sorted(latest)  # none was overwritten by a later one
+    assert all(float(item[0]) == number for number, item in enumerate(items))

@@ -1,0 +1,70 @@
+"""Copies of large items: memory is used again, but never while anybody can see it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+import pytest
+
+from amorsize.rooms import LEAST_BYTES, Rooms
+
+SIZE = 2 * LEAST_BYTES
+
+
+def filled(number: int) -> bytes:
+    return bytes([number]) * SIZE
+
+
+def test_what_is_held_stays_as_it_is() -> None:
+    rooms = Rooms()
+    held = rooms.copied(filled(1))
+    view = memoryview(rooms.copied(filled(2)))[5:7]
+    others = [rooms.copied(filled(number)) for number in range(3, 20)]
+    assert held == filled(1)
+    assert bytes(view) == b"\2\2"
+    assert others == [filled(number) for number in range(3, 20)]
+
+
+@pytest.mark.skipif(
+    sys.implementation.name != "cpython" or not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    reason="memory is used again only where references are counted as they are taken",
+)
+def test_memory_that_nobody_holds_is_used_again() -> None:
+    rooms = Rooms()
+    for number in range(50):
+        copy = rooms.copied(filled(number))
+        assert copy == filled(number)
+        copy[0] = 77  # the caller's own
+    assert rooms.nbytes <= 2 * SIZE
+
+
+def test_no_more_is_kept_than_allowed() -> None:
+    rooms = Rooms(most_bytes=3 * SIZE)
+    held = [rooms.copied(filled(number)) for number in range(10)]
+    assert rooms.nbytes <= 3 * SIZE
+    assert held == [filled(number) for number in range(10)]
+    small = rooms.copied(b"small")
+    assert small == b"small"
+
+
+def test_threads_never_share_a_copy() -> None:
+    rooms, wrong = Rooms(), list[int]()
+
+    def work(number: int) -> None:
+        for _ in range(200):
+            copy = rooms.copied(filled(number))
+            if copy != filled(number):
+                wrong.append(number)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong
