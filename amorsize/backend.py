@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from amorsize.ending import LATE_S, ending_processes, tell_of_late_chunks
     from amorsize.executors import ExecutorBackend, ExecutorSession
     from amorsize.keywords import Keywords
+    from amorsize.offspring import kept_from_children
     from amorsize.plans import Plan
     from amorsize.probes import Limits
     from amorsize.shipping import Shipment, run_shipped
@@ -401,6 +402,7 @@ __all__ = [
     "innermost",
     "installed_version",
     "is_installed",
+    "kept_from_children",
     "looks",
     "mended",
     "process_pool_fallback",
@@ -427,6 +429,7 @@ _load = loader(
         "tell_of_late_chunks": "amorsize.ending",
         "Shipment": "amorsize.shipping",
         "run_shipped": "amorsize.shipping",
+        "kept_from_children": "amorsize.offspring",
         "looks": "amorsize.starting",
         "mended": "amorsize.starting",
         "starting_quietly": "amorsize.starting",

@@ -32,8 +32,8 @@ def ending_processes(word: str, left: Callable[[], bool], *, hurry: bool) -> Ite
     processes are killed as soon as this one has left the engine, without time to end by themselves.
 
     Args:
-        word: part of the commands of the engine's processes, a folder of its own, say; what these
-            have started belongs to them.
+        word: part of the commands of the engine's processes and of no others, a folder of its own,
+            say; what these have started belongs to them.
         left: whether this process has left the engine, and outlives it.
         hurry: whether somebody waits for the end.
     """
@@ -53,13 +53,18 @@ def ending_processes(word: str, left: Callable[[], bool], *, hurry: bool) -> Ite
 
 
 def _processes(word: str) -> list[Any]:
+    """Children with the word in their commands, and orphans: an engine's agents outlive it for a
+    while, and write files into a folder that has just been removed.
+    """
     import psutil
 
+    own = psutil.Process()
+    adopting = {1, own.pid, *(parent.pid for parent in own.parents())}
     found = []
-    for child in psutil.Process().children():
+    for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if any(word in part for part in child.cmdline()):
-                found += [child, *child.children(recursive=True)]
+            if process.ppid() in adopting and any(word in part for part in process.cmdline()):
+                found += [process, *process.children(recursive=True)]
     return found
 
 

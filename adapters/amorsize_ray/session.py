@@ -34,8 +34,10 @@ _fetched: dict[str, Callable[[Any], Any]] = {}
 
 def run_embedded(*call: Any) -> contract.PackedOutcome:
     """Run a chunk in a worker with a function that came with it. Ray's handler of SIGTERM would
-    raise ``SystemExit`` in the item that runs, and it would count as the item's own.
+    raise ``SystemExit`` in the item that runs, and it would count as the item's own. Children that
+    an item forks must not look like the worker, if that dies.
     """
+    contract.kept_from_children("/sockets/raylet")
     with contract.deadly_sigterm("ray."):
         return contract.run_packed(*call)
 

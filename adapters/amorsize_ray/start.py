@@ -31,8 +31,8 @@ def local_session(cpus: int, hurry: threading.Event) -> Iterator[None]:
     ``ray.init`` aborts such a process.
     """
     # Not below a long TMPDIR: paths of sockets are limited to about 100 bytes.
-    home = "/tmp" if os.path.isdir("/tmp") else None
-    with ExitStack() as stack:
+    home, stack = "/tmp" if os.path.isdir("/tmp") else None, ExitStack()
+    try:
         folder = stack.enter_context(TemporaryDirectory("", "amorsize-", home, True))
         stack.enter_context(contract.unchanged_environment())
         stack.callback(_shutdown, folder, hurry)
@@ -48,6 +48,9 @@ def local_session(cpus: int, hurry: threading.Event) -> Iterator[None]:
             raise contract.BackendUnavailable("ray", f"no start: {error}", remedy) from error
         hurry.clear()
         yield
+    finally:
+        with contract.shielded():  # from a second Ctrl-C
+            stack.close()
 
 
 def _shutdown(folder: str, hurry: threading.Event) -> None:

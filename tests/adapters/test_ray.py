@@ -63,6 +63,26 @@ def test_a_worker_killed_once_costs_nothing(ray: Any, tmp_path: Any) -> None:
     assert amorsize.map(die_once, range(100), backend="ray") == list(range(100))
 
 
+def test_a_killed_worker_is_not_mistaken_for_a_child_of_it(ray: Any, tmp_path: Any) -> None:
+    """Its child goes on, and waits here until the run is over."""
+    marker, here, over = tmp_path / "died", os.getpid(), tmp_path / "over"
+    os.mkfifo(over)
+
+    def fork_and_die(x: int) -> int:
+        if x == 61 and os.getpid() != here and not marker.exists():
+            marker.touch()
+            if os.fork() == 0:
+                open(over).close()
+                os._exit(0)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+    try:
+        assert amorsize.map(fork_and_die, range(100), backend="ray") == list(range(100))
+    finally:
+        os.close(os.open(over, os.O_RDWR))
+
+
 def test_a_poison_item_is_named(ray: Any) -> None:
     here = os.getpid()
 
@@ -119,13 +139,17 @@ def test_a_session_of_its_own_may_be_ended_in_another_thread() -> None:
 
 
 INTERRUPTED = """
-import os, signal, threading, amorsize, psutil, ray
+import glob, os, signal, threading, amorsize, psutil, ray
 from ray._private import services, state
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
+
+def end():
+    interrupt()  # a second time, while it ends
+    shutdown()
 
 def run():
     return amorsize.map(abs, range(100), backend="ray", workers=2)
@@ -134,9 +158,12 @@ def starting():
     try:
         run()
     except KeyboardInterrupt:
-        print("interrupted", ray.is_initialized(), psutil.Process().children())
+        left = {*glob.glob("/tmp/amorsize-*")} - there
+        print("interrupted", ray.is_initialized(), psutil.Process().children(), len(left))
 
-look, connect = services.get_node, ray._raylet.CoreWorker
+there = {*glob.glob("/tmp/amorsize-*")}
+look, connect, shutdown = services.get_node, ray._raylet.CoreWorker, ray.shutdown
+ray.shutdown = end
 
 def looked(address, node):
     threading.Timer(0.02, interrupt).start()
@@ -154,9 +181,9 @@ def connected(*how):
 
 services.get_node = looked
 starting()
-services.get_node, ray._raylet.CoreWorker = look, connected
+services.get_node, ray._raylet.CoreWorker, ray.shutdown = look, connected, end
 starting()
-ray._raylet.CoreWorker = connect
+ray._raylet.CoreWorker, ray.shutdown = connect, shutdown
 print(run() == list(range(100)))
 """
 
@@ -166,7 +193,7 @@ def test_an_interrupted_start_leaves_nothing_and_can_be_repeated() -> None:
     connects, it does not leave it half connected: Ray would abort it when it starts again.
     """
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True)
-    nothing_left = "interrupted False []\n"
+    nothing_left = "interrupted False [] 0\n"
     assert done.stdout == f"[]\n{nothing_left}{nothing_left}True\n", done.stderr
 
 

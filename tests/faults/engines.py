@@ -73,7 +73,7 @@ def unused(blocks: set[str]) -> set[str]:
         with contextlib.suppress(OSError):
             text = maps.read_text()
             left -= {name for name in left if name in text}
-    return left
+    return left & shared_memory()  # some processes have ended meanwhile
 
 
 def shared_memory() -> set[str]:

@@ -49,7 +49,7 @@ EVERY = ("80", "300", "100000")
 GRACE_S = {"dask": 10.0, "ray": 15.0}
 """Seconds in which everything must be over: 2, but for clusters, whose own end takes longer on a
 busy machine. How long it took is told."""
-REACH_S = {"fork": 0.5, "forkserver": 0.7, "spawn": 0.7, "dask": 4.0, "ray": 7.0, "threads": 0.5}
+REACH_S = {"dask": 4.0, "ray": 4.0, "forkserver": 0.7, "spawn": 0.7}
 """Seconds from the start of a run over which interrupts are spread; starting engines included."""
 
 
@@ -88,7 +88,7 @@ def _one(rng: random.Random, name: str, counts: Counter[str]) -> tuple[float, li
         )
         assert driver.stdout is not None
         driver.stdout.readline()
-        time.sleep(rng.uniform(0, REACH_S[name]))
+        time.sleep(rng.uniform(0, REACH_S.get(name, 0.5)))
         what = f"every {every}, {_interrupt(rng, driver)}"
         told_at = time.monotonic()
         try:
