@@ -21,6 +21,8 @@ class Terminated(SystemExit):
 
 _terminated = False
 """Whether SIGTERM has arrived during a run."""
+_interrupted = False
+"""Whether Ctrl-C has arrived while an engine starts."""
 _runs, _home = 0, 0
 """Runs that SIGTERM would unwind, and the process that has them."""
 
@@ -121,12 +123,39 @@ def deadly_sigterm(engine: str) -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def raise_if_terminated() -> None:
-    """End the run if a SIGTERM has come and what it raised was dropped: an engine's callbacks and
-    destructors cannot raise, and one of them may have been running just then.
+@contextmanager
+def heeded() -> Iterator[None]:
+    """See to it that Ctrl-C ends the block, which is the start of an engine, although what it
+    raises may be dropped there; at its end if :func:`raise_if_terminated` is not called before.
+    Handlers of the caller's own are left alone.
     """
-    if _terminated and _in_main_thread():
-        raise Terminated
+    global _interrupted
+    if not _in_main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def note(*_: Any) -> None:
+        global _interrupted
+        _interrupted = True
+        raise KeyboardInterrupt
+
+    _interrupted = False
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+        raise_if_terminated()
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _interrupted = False
+
+
+def raise_if_terminated() -> None:
+    """End the run if a SIGTERM has come, or Ctrl-C while its engine starts, and what it raised was
+    dropped: an engine's callbacks and destructors cannot raise, and one of them, or an import in C,
+    may have been running just then.
+    """
+    if (_terminated or _interrupted) and _in_main_thread():
+        raise Terminated if _terminated else KeyboardInterrupt
 
 
 @contextmanager

@@ -23,7 +23,13 @@ from amorsize.errors import (
 )
 from amorsize.feed import Feed
 from amorsize.gain import Gain
-from amorsize.interrupts import before_termination, raise_if_terminated, shielded, terminating
+from amorsize.interrupts import (
+    before_termination,
+    heeded,
+    raise_if_terminated,
+    shielded,
+    terminating,
+)
 from amorsize.judge import AFTER_ALL, FirstFailure, Judge
 from amorsize.recovery import Recovery, most_deaths
 from amorsize.report import RunReport
@@ -31,6 +37,7 @@ from amorsize.source import Piece
 from amorsize.trips import Trips
 from amorsize.voices import replay
 from amorsize.window import PATIENCE_S, Window
+from amorsize.work import pieces_of
 from amorsize.worker import Outcome, rebuilt
 
 if TYPE_CHECKING:
@@ -136,7 +143,8 @@ class Run:
     def _start(self) -> Session | None:
         """Open the session, ``None`` if it cannot be. From then on :meth:`close` ends it."""
         begin = time.perf_counter()
-        session = self._session = self._open()
+        with heeded():
+            session = self._session = self._open()
         if session is None:
             return None
         if not _open:  # the engine is loaded: its own acts at exit come after this one
@@ -334,7 +342,7 @@ class Run:
             self.report.record(chunk.first_index, count, outcome.times, outcome.nbytes)
             self._observe(chunk, outcome)
             values = self._judged(chunk, outcome) if outcome.failures else outcome.values
-            self._ready.extend(_pieces(chunk, values))
+            self._ready.extend(pieces_of(chunk, values))
         self.report.driver_s += time.perf_counter() - begin
 
     def _observe(self, chunk: Chunk, outcome: Outcome) -> None:
@@ -485,13 +493,3 @@ class Run:
             if chunk.first_index > self.failure.index:
                 future.cancel()
                 del self._flying[future]
-
-
-def _pieces(chunk: Chunk, values: list[Any]) -> Iterator[Piece]:
-    """A chunk's results by span."""
-    position = 0
-    for start, stop in chunk.spans:
-        part = values[position : position + stop - start]
-        position += stop - start
-        if part:
-            yield start, part

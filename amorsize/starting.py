@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from amorsize.interrupts import raise_if_terminated
+
 _PAUSE_S = 0.01
 
 
@@ -54,10 +56,11 @@ def mended(owner: Any, name: str, mend: Callable[[Any], Any]) -> Iterator[None]:
         setattr(owner, name, own)
 
 
-def looks(most_s: float) -> Iterator[None]:
+def looks(most_s: float = 30.0) -> Iterator[None]:
     """A turn now and each 10 ms, for so many seconds: for waits that Ctrl-C must interrupt."""
     until = time.monotonic() + most_s
     yield
     while time.monotonic() < until:
+        raise_if_terminated()
         time.sleep(_PAUSE_S)
         yield

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from amorsize.costs import STORE_BYTES
 from amorsize.packing import FunctionPayload, Packed, pack_function, pack_items
-from amorsize.source import IndexedSource, Span
+from amorsize.source import IndexedSource, Piece, Span
 
 if TYPE_CHECKING:
     from amorsize.worker import Outcome
@@ -111,3 +111,13 @@ class OpenRequest:
         from amorsize.worker import run_chunk
 
         return run_chunk(self.function, self.items_of(chunk), stop_on_error=chunk.stop_on_error)
+
+
+def pieces_of(chunk: Chunk, values: list[Any]) -> Iterator[Piece]:
+    """A chunk's results by span."""
+    position = 0
+    for start, stop in chunk.spans:
+        part = values[position : position + stop - start]
+        position += stop - start
+        if part:
+            yield start, part

@@ -10,13 +10,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
-from ray._private import state, worker
+from ray._private import state, utils, worker
 
 from amorsize import backend as contract
 
 _QUIET = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
-_MOST_S = 30.0
-"""Most seconds to look whether a node is up, as Ray does."""
 
 
 @contextmanager
@@ -38,9 +36,10 @@ def local_session(cpus: int, hurry: threading.Event) -> Iterator[None]:
         stack.callback(_shutdown, folder, hurry)
         look = contract.mended(state.GlobalState, "get_node", _looking_often)
         whole = contract.mended(worker, "connect", contract.shielded())
+        ours = contract.mended(utils, "set_sigterm_handler", lambda _: lambda handler: None)
         hurry.set()  # unless it starts
         try:
-            with contract.starting_quietly("ray"), look, whole:
+            with contract.starting_quietly("ray"), look, whole, ours:
                 # "local": never another one that happens to run on this host.
                 ray.init("local", num_cpus=cpus, _temp_dir=folder, **_QUIET)
         except Exception as error:
@@ -65,7 +64,7 @@ def _looking_often(own: Callable[..., Any]) -> Callable[..., Any]:
     """``GlobalState.get_node`` that is called only once the node is there."""
 
     def get_node(table: Any, node_id: str) -> Any:
-        for _ in contract.looks(_MOST_S):
+        for _ in contract.looks():
             if any(node["NodeID"] == node_id for node in table.node_table()):
                 break
         return own(table, node_id)
