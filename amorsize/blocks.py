@@ -30,6 +30,8 @@ _LOOK_AGAIN = 1.5
 """Sizes are compared with the times anew whenever there are so many times as many of these."""
 _LOOKED_AT = 8
 """Items that are looked at to see whether looking at all pays."""
+_TICK_S = 0.004
+"""Most seconds by which the system counts the CPU seconds of a running thread late."""
 _QUANTILES = 64
 """Expected times of items that are kept."""
 
@@ -49,6 +51,8 @@ class Block(NamedTuple):
     """CPU seconds of its whole process."""
     pages: int = 0
     """Pages of new memory that their thread was given."""
+    queued_s: float = 0.0
+    """Seconds in which other programs had the processor that it wanted."""
 
     @property
     def per_item_s(self) -> float:
@@ -195,14 +199,17 @@ def profile_of(
     if not blocks:
         return unknown(items)
     known = seen.estimate(closely=True)
-    wall = math.fsum(block.wall_s for block in blocks)
+    wall = max(1e-9, math.fsum(block.wall_s for block in blocks))
     own = math.fsum(block.cpu_s for block in blocks)
-    # Of threads that run on, seconds are told late: some blocks get those of others.
-    told, beside = (seen.all, spinning) if spinning else (blocks, 0)
-    others = math.fsum(b.process_cpu_s - b.cpu_s - beside * b.wall_s for b in told)
+    # Of threads that run on, seconds are told a tick late: blocks get those of others, and the
+    # first one some from before.
+    told = seen.all if spinning else blocks
+    others = math.fsum(b.process_cpu_s - b.cpu_s - spinning * b.wall_s for b in told)
+    others -= spinning * _TICK_S
     process = own + max(0.0, others) * wall / max(math.fsum(b.wall_s for b in told), 1e-9)
     between_s = max(0.0, monitor.watched_s - seen.elapsed_s - reading_s)
-    gil_share = _gil_share(monitor, between_s, own / wall if wall > 0 else 1.0)
+    gil_share = _gil_share(monitor, between_s, own / wall)
+    off_share = 1.0 - (process + math.fsum(block.queued_s for block in blocks)) / wall
     first = seen.all[0].wall_s
     usual_s = known.mean_s if known.sized is None else known.sized.first_s
     found = Profile(
@@ -210,7 +217,7 @@ def profile_of(
         sampled=seen.items,
         sample_s=seen.elapsed_s,
         item_s=known.mean_s,
-        item_cpu_s=known.mean_s * (process / wall if wall > 0 else 1.0),
+        item_cpu_s=known.mean_s * process / wall,
         item_sd_s=0.0,
         longest_s=max(block.per_item_s for block in blocks),
         durations=tuple(block.per_item_s for block in blocks),
@@ -219,8 +226,8 @@ def profile_of(
         gil_share=gil_share,
         gil_measured=monitor.watched_s >= monitor.needed_s(),
         # Time off the processor with the lock held is other programs' time, not waiting.
-        waiting_share=min(1.0 - gil_share, max(0.0, 1.0 - process / wall)) if wall > 0 else 0.0,
-        inner_cores=max(1.0, process / wall) if wall > 0 else 1.0,
+        waiting_share=min(1.0 - gil_share, max(0.0, off_share)),
+        inner_cores=max(1.0, process / wall),
         item_rss_bytes=rss_growth,
         fault_s=_fault_s(blocks, known.mean_s),
     )

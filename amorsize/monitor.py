@@ -16,6 +16,7 @@ function, so that all of its lateness counts.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -25,8 +26,10 @@ from contextlib import suppress
 
 _TICK_S = 0.0005
 _TICKS_PER_LOOK = 4
-_WAKING_S = 0.00015
-"""Lateness of any sleep: the kernel's timer slack, and the wake-up itself."""
+_WAKING_S, _WAKING_MOST_S = 0.00015, 0.0004
+"""Lateness of any sleep: the kernel's timer slack, and the wake-up itself. Where the processor
+sleeps meanwhile, as beside functions that wait, that takes longer: the shortest lateness of a watch
+tells how long, up to the second figure."""
 _BUSY_SHARE = 0.2
 """Largest share of the time so far in which a function that waits may have computed, or held the
 lock."""
@@ -69,6 +72,9 @@ class Monitor:
         self._cpu_s, self._clock = 0.0, -1
         self._stop = threading.Event()
         self._late_s = 0.0
+        """Seconds in which the lock could not be had so far, waking up included."""
+        self._wakings: list[float] = []
+        """Those parts of it that may be nothing but waking up."""
         self._begin = self._before = self._end = self._elapsed = 0.0
         self._queued_s = 0.0
         """Seconds that the thread had waited for a processor by its last look at it; also before
@@ -118,7 +124,9 @@ class Monitor:
         """Share of the watched time in which the lock could not be had, 0 to 1."""
         if self.watched_s <= 0:
             return 1.0
-        return min(1.0, self._late_s / self.watched_s / _LATENESS_WHEN_HELD)
+        waking_s = min(_WAKING_MOST_S, min(self._wakings, default=0.0))
+        late_s = self._late_s - math.fsum(min(each, waking_s) for each in self._wakings)
+        return min(1.0, late_s / self.watched_s / _LATENESS_WHEN_HELD)
 
     @staticmethod
     def needed_s() -> float:
@@ -131,7 +139,10 @@ class Monitor:
             self._clock = time.pthread_getcpuclockid(threading.get_ident())
         while not self._stop.wait(_TICK_S):
             now = time.perf_counter()
-            self._late_s += self._without_lock_s(now - self._before - _TICK_S)
+            late_s = self._without_lock_s(now - self._before - _TICK_S)
+            self._late_s += late_s
+            if late_s < self._interval_s:
+                self._wakings.append(late_s)
             ticks += 1
             if self._rss_bytes is not None and ticks % _TICKS_PER_LOOK == 0:
                 self.peak_rss_bytes = max(self.peak_rss_bytes, self._rss_bytes())
@@ -167,7 +178,7 @@ class Monitor:
                         step()
         finally:
             sys.setswitchinterval(usual_s)
-        self._queued_s = _queued_s()
+        self._queued_s = queued_s()
         wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
         # Waiting for a processor counts, too: two threads that take turns do a lot of that. But
         # nothing is held by a function that is on no processor.
@@ -187,7 +198,7 @@ class Monitor:
         """Part of a lateness in which the lock could not be had."""
         if late_s <= _WAKING_S:  # of every sleep
             return 0.0
-        queued, self._queued_s = self._queued_s, _queued_s()
+        queued, self._queued_s = self._queued_s, queued_s()
         waited_s = max(0.0, late_s - (self._queued_s - queued))
         taken = late_s >= self._interval_s and waited_s >= _TAKEN_SHARE * self._interval_s
         return late_s if taken else waited_s
@@ -202,7 +213,7 @@ def _gone(thread: int | None) -> None:
         time.sleep(_POLITE_S)
 
 
-def _queued_s() -> float:
+def queued_s() -> float:
     """Seconds this thread has waited for a processor so far; 0 where the system does not tell."""
     try:
         with open("/proc/thread-self/schedstat", "rb") as file:

@@ -23,6 +23,7 @@ from amorsize.monitor import Monitor, running_threads
 from amorsize.pages import pages
 from amorsize.policy import DEFAULT, Policy
 from amorsize.profile import Profile
+from amorsize.runqueue import RunQueue
 from amorsize.source import IndexedSource, Piece, Source, Span, StreamSource
 from amorsize.worker import peak_rss_bytes, rss_bytes
 
@@ -105,6 +106,8 @@ class _Recorder:
         """Seconds that timing a block without items takes."""
         self.beside_s: Callable[[], float] = float
         """CPU seconds that watching has taken in another thread: not the function's."""
+        self.queued_s: Callable[[], float] = float
+        """Seconds in which other programs have had the processor that it wanted."""
         self.needed_s = Monitor.needed_s()
         """Seconds of watching that tell something: by the switch interval before the watch, which
         shortens it while planning is prepared."""
@@ -123,7 +126,7 @@ class _Recorder:
         if self.elsewhere is not None:
             return self._run_elsewhere(self.elsewhere, start, items)
         cpu, process, beside = time.thread_time(), _process_cpu_s(), self.beside_s()
-        given = pages()
+        given, queued = pages(), self.queued_s()
         wall = time.perf_counter()
         loop = self._loop(start, items)
         wall = time.perf_counter() - wall
@@ -136,9 +139,9 @@ class _Recorder:
         wall = max(wall - self.empty_s, 1e-9)
         cpu, process = time.thread_time() - cpu, _process_cpu_s() - process
         process -= self.beside_s() - beside
-        given = pages() - given
+        given, queued = pages() - given, self.queued_s() - queued
         self.seen.all.append(
-            Block(start, loop.values, wall, max(cpu, 0.0), max(process, 0.0), given)
+            Block(start, loop.values, wall, max(cpu, 0.0), max(process, 0.0), given, queued)
         )
         self.last_items = items
         return True
@@ -211,7 +214,9 @@ def sample(
     recorder.beside_s = lambda: monitor.cpu_s
     monitor.start()
     try:
-        _run_blocks(recorder, source, done)
+        with RunQueue() as queue:
+            recorder.queued_s = queue.waited_s
+            _run_blocks(recorder, source, done)
     finally:
         monitor.stop()
         if worker is not None:

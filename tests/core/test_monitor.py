@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
@@ -37,25 +36,6 @@ def compute() -> int:
 
 def wait() -> None:
     time.sleep(0.02)
-
-
-@pytest.fixture
-def busy_machine() -> Iterator[None]:
-    """Other programs want all processors, twice over."""
-    code = "print('up', flush=True)\nwhile True: pass"
-    spinning = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-        for _ in range(2 * (os.cpu_count() or 1))
-    ]
-    try:
-        for process in spinning:
-            assert process.stdout is not None
-            process.stdout.readline()
-        yield
-    finally:
-        for process in spinning:
-            process.kill()
-            process.communicate()
 
 
 @pytest.mark.usefixtures("busy_machine")

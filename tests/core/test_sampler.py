@@ -166,6 +166,18 @@ def test_a_first_item_of_no_cost_does_not_halve_the_mean_of_few_others() -> None
     assert profile.item_s > 0.7 * middle
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of waiting for a processor")
+@pytest.mark.usefixtures("busy_machine")
+def test_what_computes_does_not_seem_to_wait_on_a_busy_machine() -> None:
+    block = bytes(20_000_000)
+
+    def digest(_: int) -> bytes:
+        return hashlib.sha256(block).digest()
+
+    profile = sample(digest, source_of(list(range(40)))).profile
+    assert profile.waiting_share < 0.1
+
+
 def test_the_lock_is_watched_as_long_while_planning_is_prepared() -> None:
     block, meant_s = bytes(500_000), Monitor.needed_s()
 
