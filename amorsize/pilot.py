@@ -85,8 +85,13 @@ class Pilot:
         return feed.from_all_over(found, (self._block or 1) // count) if found else feed.next()
 
     def window(self, workers: int) -> int:
-        """Chunks in flight."""
-        return AHEAD * workers
+        """Chunks in flight: more where the round trip is long against an item, as in the rest of
+        the run, if an item takes so long that it might as well be a chunk.
+        """
+        ahead, usual, costs = AHEAD, self._usual(), self._planning.offers[0].costs
+        if usual and (item_s := _item_s(usual)) >= max(costs.slot_s.value, 1e-6):
+            ahead = max(ahead, 1 + math.ceil(costs.latency_s.value / item_s))
+        return ahead * workers
 
     def observe(self, chunk: Chunk, outcome: Outcome) -> None:
         """Take note of an item that has run."""

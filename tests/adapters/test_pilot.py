@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import amorsize
-from amorsize.events import ChunkFinished, Event, RunFinished
+from amorsize.events import ChunkFinished, ChunkSubmitted, Event, RunFinished
 from amorsize.report import RunReport
 
 pytest.importorskip("distributed", reason="Dask is not installed")
@@ -120,3 +122,41 @@ def test_all_of_a_map_whose_blocks_fail_comes_back(client: Any) -> None:
 
     kept = amorsize.dask_map(refuse, range(3_000), client, on_error="skip")
     assert kept == list(range(0, 3_000, 3))
+
+
+def doubled(block: bytearray) -> int:
+    return 2 * len(block)
+
+
+def test_large_items_share_chunks(client: Any) -> None:
+    chunks = Chunks()
+    items = [bytearray(3_000_000 + number) for number in range(60)]
+    results = amorsize.map(doubled, items, backend=client, observers=[chunks])
+    assert results == [2 * len(item) for item in items]
+    assert max(chunks.counts) > 2  # the first blocks hold two
+
+
+class InFlight:
+    """Most chunks that have been on their way at once before the rest was planned."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, ChunkSubmitted):
+            self.now += 1
+            self.most = max(self.most, self.now)
+        elif isinstance(event, ChunkFinished):
+            self.now -= 1
+
+
+def nap(item: int) -> int:
+    time.sleep(0.006)
+    return item
+
+
+def test_workers_do_not_wait_for_the_next_of_the_first_items(client: Any, store: Path) -> None:
+    """Items shorter than a round trip, and no shorter than what a chunk costs anyway."""
+    flying = InFlight()
+    assert amorsize.map(nap, range(9), backend=client, observers=[flying]) == list(range(9))
+    assert flying.most > 2 * 2
