@@ -59,14 +59,14 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from amorsize.arrivals import Arrivals
-    from amorsize.ending import LATE_S, ending_processes, tell_of_late_chunks
+    from amorsize.ending import LATE_S, ending_processes, killing, tell_of_late_chunks
     from amorsize.executors import ExecutorBackend, ExecutorSession
     from amorsize.keywords import Keywords
     from amorsize.offspring import kept_from_children
     from amorsize.plans import Plan
     from amorsize.probes import Limits
     from amorsize.shipping import Shipment, run_shipped
-    from amorsize.starting import looks, mended, starting_quietly
+    from amorsize.starting import awaited, looks, mended, needed, own_engine, starting_quietly
 
 CONTRACT_VERSION = 1
 """Version of this contract; a backend that states another one is refused when it is loaded."""
@@ -393,6 +393,7 @@ __all__ = [
     "Traits",
     "TranslationUnsupported",
     "WorkerLost",
+    "awaited",
     "before_termination",
     "deadly_sigterm",
     "declared",
@@ -403,8 +404,11 @@ __all__ = [
     "installed_version",
     "is_installed",
     "kept_from_children",
+    "killing",
     "looks",
     "mended",
+    "needed",
+    "own_engine",
     "process_pool_fallback",
     "rss_bytes",
     "run_chunk",
@@ -426,12 +430,16 @@ _load = loader(
         "Keywords": "amorsize.keywords",
         "LATE_S": "amorsize.ending",
         "ending_processes": "amorsize.ending",
+        "killing": "amorsize.ending",
         "tell_of_late_chunks": "amorsize.ending",
         "Shipment": "amorsize.shipping",
         "run_shipped": "amorsize.shipping",
         "kept_from_children": "amorsize.offspring",
+        "awaited": "amorsize.starting",
         "looks": "amorsize.starting",
         "mended": "amorsize.starting",
+        "needed": "amorsize.starting",
+        "own_engine": "amorsize.starting",
         "starting_quietly": "amorsize.starting",
     },
 )

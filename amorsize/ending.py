@@ -4,15 +4,18 @@ stop. Public through :mod:`amorsize.backend`.
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 _LEAVE_S, _SETTLE_S = 5.0, 0.2
 """Most seconds to wait until this process has left an engine, and seconds after that before the
 engine's processes are killed."""
+_MOMENT_S = 0.01
 LATE_S = 1.0
 """Seconds that chunks on an engine of somebody else's get to end after a cancel."""
 
@@ -50,6 +53,27 @@ def ending_processes(word: str, left: Callable[[], bool], *, hurry: bool) -> Ite
         if hurry:  # one may have been forked just then, and be known by its command only now
             time.sleep(_SETTLE_S)
             _kill(_processes(word))
+
+
+async def killing(pids: Callable[[], Iterable[int | None]], end: Awaitable[Any]) -> None:
+    """Await an engine's own end of its processes, and meanwhile kill those that it knows: it may
+    wait until they have started, or are done.
+
+    Args:
+        pids: children of this process, ``None`` for one that is not there.
+        end: what ends when they have; its errors are dropped.
+    """
+    import asyncio
+
+    task = asyncio.ensure_future(end)
+    while not task.done():
+        for pid in pids():
+            if pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        await asyncio.wait([task], timeout=_MOMENT_S)
+    with suppress(Exception):
+        await task
 
 
 def _processes(word: str) -> list[Any]:

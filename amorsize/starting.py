@@ -9,13 +9,51 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from amorsize.interrupts import raise_if_terminated
+from amorsize.errors import BackendUnavailable
+from amorsize.interrupts import raise_if_terminated, shielded, unchanged_environment
 
 _PAUSE_S = 0.01
+
+
+@contextmanager
+def own_engine(prefix: str, home: str | None) -> Iterator[tuple[ExitStack, str]]:
+    """Around an engine that is started for one run: a stack for what ends it, which a second
+    Ctrl-C does not interrupt, and a folder. The folder goes last, and the environment is put back.
+    Errors of the end are dropped: they would hide the run's own.
+
+    Args:
+        prefix: of the folder's name.
+        home: where the folder is made, ``None`` for where temporary files are.
+    """
+    stack = ExitStack()
+    try:
+        folder = stack.enter_context(TemporaryDirectory("", prefix, home, True))
+        stack.enter_context(unchanged_environment())
+        yield stack, folder
+    finally:
+        with shielded(), suppress(Exception):
+            stack.close()
+
+
+@contextmanager
+def needed(engine: str, failed: str, remedy: str) -> Iterator[None]:
+    """What an engine cannot do without: an exception in the block becomes
+    :class:`~amorsize.BackendUnavailable`.
+
+    Args:
+        engine: its name.
+        failed: what is wrong if the block fails.
+        remedy: what the user may do then.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise BackendUnavailable(engine, f"{failed}: {error}", remedy) from error
 
 
 @contextmanager
@@ -64,3 +102,16 @@ def looks(most_s: float = 30.0) -> Iterator[None]:
         raise_if_terminated()
         time.sleep(_PAUSE_S)
         yield
+
+
+def awaited(start: Coroutine[Any, Any, Any], loop: Any) -> Any:
+    """The result of what starts on an event loop of another thread. Ctrl-C ends the wait, not the
+    start.
+    """
+    import asyncio
+
+    future = asyncio.run_coroutine_threadsafe(start, loop)
+    for _ in looks():
+        if future.done():
+            break
+    return future.result()

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import dask
@@ -22,14 +21,14 @@ _EMBED_BYTES = 10_000
 once. Workers load either just once."""
 _QUIET = {"distributed.admin.large-graph-warning-threshold": 1 << 60}
 """Large inputs are part of a task only if that was measured to be faster."""
-_CLIENT_INTERVAL_S = 0.001
-"""Seconds between two messages of a client of our own, instead of Dask's 0.01: these are a
-third of the round trip of a chunk."""
-_MOMENT_S, _SETTLE_S = 0.02, 0.5
+_MOMENT_S, _SETTLE_S, _INTERVAL_S = 0.02, 0.5, 0.001
 """Seconds between two looks at whether a chunk may go; and after a worker's death, until all its
-tasks are known, which are told at once. Seconds after which a new worker has settled in."""
+tasks are known, which are told at once. Seconds after which a new worker has settled in. Seconds
+between two messages of a client of our own: Dask's 0.01 are a third of a chunk's round trip."""
 _PATIENT = {"distributed.deploy.lost-worker-timeout": "1 day"}
 """Dask's cluster drops a worker that is just starting again 15 s after an earlier death of it."""
+_HTTP = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+_LOCAL = {"host": "127.0.0.1", "silence_logs": 50, "scheduler_kwargs": _HTTP}
 _SENDING, _LARGE_BYTES = 2, 1_000_000
 """Chunks whose inputs are on their way to a worker's store at a time: of those sent all at once all
 are late. What is smaller goes through the scheduler in any case, which takes no longer for it."""
@@ -94,19 +93,16 @@ class DaskSession(contract.RelaySession):
         self._group, self._one_goes = f"amorsize-{uuid.uuid4().hex}", asyncio.Lock()
         self._sending, self._size, self._at = asyncio.Semaphore(_SENDING), 0, ""
         self._dead, self._born = dict[str, set[_Flight]](), dict[str, float]()
-        self._careful, self._wait_s = 0, float(request.options.get("wait_s", 30))
+        self._careful, self._hurry, self._wait_s = 0, True, float(request.options.get("wait_s", 30))
         with ExitStack() as stack:
             with suppress(ValueError, KeyError, AttributeError):  # not inside a task
                 distributed.get_worker()
                 client = client or distributed.get_client()
                 distributed.secede()  # gives up its slot, which the tasks it waits for may need
                 stack.callback(distributed.rejoin)
-            self._client = client = client or stack.enter_context(_local_cluster(request))
-            try:
+            self._client = client = client or stack.enter_context(self._own_client())
+            with contract.needed("dask", f"no worker within {self._wait_s:g} s", "start workers"):
                 client.wait_for_workers(1, timeout=self._wait_s)
-            except Exception as error:
-                reason = f"no worker joined the cluster within {self._wait_s:g} s ({error})"
-                raise contract.BackendUnavailable("dask", reason, "start workers") from error
             self.workers = self.live_workers()
             self._here = (f"{contract.host_name()}:",) if client.direct_to_workers is None else ()
             if request.payload.nbytes > _EMBED_BYTES:
@@ -220,32 +216,39 @@ class DaskSession(contract.RelaySession):
         yours, items that run finish in their workers: Dask cannot interrupt them.
         """
         self._stack.callback(self._client.cancel, self._tasks())
-        self.handles, self._function = {}, self._request.payload
+        self.handles, self._function, self._hurry = {}, self._request.payload, cancel
         with suppress(Exception):  # the scheduler may be gone; each step is tried
             self._stack.close()
 
+    @contextmanager
+    def _own_client(self) -> Iterator[Any]:
+        """A client of processes of this host, reachable from this host only, without a dashboard.
+        They end with the block, at once after Ctrl-C, and their folder goes with them.
 
-@contextmanager
-def _local_cluster(request: contract.OpenRequest) -> Iterator[Any]:
-    """A client of processes of this host, reachable from this host only, without a dashboard. Its
-    folder goes with it.
-    """
-    host, http = "127.0.0.1", {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
-    folder = TemporaryDirectory("", "dask-", dask.config.get("temporary-directory", None), True)
-    with contract.unchanged_environment(), folder, ExitStack() as stack:
-        stack.enter_context(dask.config.set({**_PATIENT, "temporary-directory": folder.name}))
-        try:
-            own = {"host": host, "silence_logs": 50, "scheduler_kwargs": http}
-            cluster = stack.enter_context(distributed.LocalCluster(None, request.workers, 1, **own))
-            stack.callback(cluster.sync, _stop_workers, cluster)
-            client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
-        except Exception as error:
-            remedy = "in a script, start it below if __name__ == '__main__':, or pass a Client"
-            raise contract.BackendUnavailable("dask", f"no cluster: {error}", remedy) from error
-        client.scheduler_comm.interval = _CLIENT_INTERVAL_S
-        yield client
+        Ctrl-C ends the start while the workers start, which Dask does in another thread. Within
+        Dask's own calls, some hundredths of a second, it is held back: it would leave a cluster
+        that nobody knows of, and its workers for as long as this process lives.
+        """
+        workers, home = self._request.workers, dask.config.get("temporary-directory", None)
+        remedy = "in a script, start it below if __name__ == '__main__':, or pass a Client"
+        with contract.own_engine("dask-", home) as (stack, folder):
+            stack.enter_context(dask.config.set({**_PATIENT, "temporary-directory": folder}))
+            with contract.needed("dask", "no cluster", remedy):
+                with contract.shielded():
+                    own = distributed.LocalCluster(None, 0, 1, memory_limit=1 / workers, **_LOCAL)
+                    cluster = stack.enter_context(own)
+                    stack.callback(cluster.sync, self._stop_workers, cluster)
+                    client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
+                cluster.worker_spec.update(dict.fromkeys(range(workers), cluster.new_spec))
+                contract.awaited(cluster.__aenter__(), client.loop.asyncio_loop)
+            client.scheduler_comm.interval = _INTERVAL_S
+            yield client
 
-
-async def _stop_workers(cluster: Any) -> None:
-    """End the workers although they may be busy; Dask alone waits for them four seconds."""
-    await asyncio.gather(*(nanny.kill(timeout=0.5) for nanny in cluster.workers.values()))
+    async def _stop_workers(self, cluster: Any) -> None:
+        """End the workers although they may be busy; Dask alone waits for them four seconds, and
+        for those that start until they have.
+        """
+        cluster.worker_spec.clear()  # none starts any more
+        nannies = [*cluster._created]
+        ends = asyncio.gather(*(nanny.close(timeout=0.5) for nanny in nannies))
+        await contract.killing(lambda: [nanny.pid for nanny in nannies if self._hurry], ends)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from tempfile import TemporaryDirectory
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -29,27 +28,20 @@ def local_session(cpus: int, hurry: threading.Event) -> Iterator[None]:
     ``ray.init`` aborts such a process.
     """
     # Not below a long TMPDIR: paths of sockets are limited to about 100 bytes.
-    home, stack = "/tmp" if os.path.isdir("/tmp") else None, ExitStack()
-    try:
-        folder = stack.enter_context(TemporaryDirectory("", "amorsize-", home, True))
-        stack.enter_context(contract.unchanged_environment())
+    home = "/tmp" if os.path.isdir("/tmp") else None
+    remedy = "call ray.init(...) yourself to see why, or use another backend"
+    with contract.own_engine("amorsize-", home) as (stack, folder):
         stack.callback(_shutdown, folder, hurry)
         look = contract.mended(state.GlobalState, "get_node", _looking_often)
         whole = contract.mended(worker, "connect", contract.shielded())
         ours = contract.mended(utils, "set_sigterm_handler", lambda _: lambda handler: None)
         hurry.set()  # unless it starts
-        try:
-            with contract.starting_quietly("ray"), look, whole, ours:
-                # "local": never another one that happens to run on this host.
-                ray.init("local", num_cpus=cpus, _temp_dir=folder, **_QUIET)
-        except Exception as error:
-            remedy = "call ray.init(...) yourself to see why, or use another backend"
-            raise contract.BackendUnavailable("ray", f"no start: {error}", remedy) from error
+        start = contract.needed("ray", "no start", remedy)
+        with start, contract.starting_quietly("ray"), look, whole, ours:
+            # "local": never another one that happens to run on this host.
+            ray.init("local", num_cpus=cpus, _temp_dir=folder, **_QUIET)
         hurry.clear()
         yield
-    finally:
-        with contract.shielded():  # from a second Ctrl-C
-            stack.close()
 
 
 def _shutdown(folder: str, hurry: threading.Event) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import psutil
 import pytest
 
@@ -40,3 +44,46 @@ def test_a_closed_client_is_refused_with_the_remedy() -> None:
         pass
     with pytest.raises(amorsize.BackendUnavailable, match="connect a new Client"):
         amorsize.map(work, range(10), backend=closed)
+
+
+INTERRUPTED = """
+import os, signal, threading, amorsize, distributed, psutil
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+AT = [distributed.Scheduler, distributed.Client, distributed.nanny.WorkerProcess]
+STARTS = ["start_unsafe", "_start", "start"]
+
+def interrupting(start):
+    async def started(*what, **how):
+        os.kill(os.getpid(), signal.SIGINT)
+        return await start(*what, **how)
+    return started
+
+def run():
+    return amorsize.map(abs, range(100), backend="dask", workers=2)
+
+def starting():
+    try:
+        run()
+    except KeyboardInterrupt:
+        children = [" ".join(child.cmdline()) for child in psutil.Process().children()]
+        threads = [thread.name for thread in threading.enumerate()]
+        left = [child for child in children if "resource_tracker" not in child]
+        print("interrupted", left, "IO loop" in threads)
+
+if __name__ == "__main__":
+    for owner, name in zip(AT, STARTS):
+        own = getattr(owner, name)
+        setattr(owner, name, interrupting(own))
+        starting()
+        setattr(owner, name, own)
+    print(run() == list(range(100)))
+"""
+
+
+def test_an_interrupted_start_leaves_nothing_and_can_be_repeated(tmp_path: Path) -> None:
+    """While the scheduler starts, the client connects, and the workers start."""
+    script = tmp_path / "script.py"
+    script.write_text(INTERRUPTED)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.stdout == "interrupted [] False\n" * 3 + "True\n", done.stderr
