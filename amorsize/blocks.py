@@ -51,8 +51,6 @@ class Block(NamedTuple):
     """CPU seconds of its whole process."""
     pages: int = 0
     """Pages of new memory that their thread was given."""
-    queued_s: float = 0.0
-    """Seconds in which other programs had the processor that it wanted."""
 
     @property
     def per_item_s(self) -> float:
@@ -179,6 +177,7 @@ def profile_of(
     monitor: Monitor,
     *,
     reading_s: float = 0.0,
+    queued_s: float = 0.0,
     spinning: int = 0,
     rss_growth: int = 0,
 ) -> Profile:
@@ -189,6 +188,7 @@ def profile_of(
         source: the data.
         monitor: what watched the sample.
         reading_s: seconds of it in which a stream was read.
+        queued_s: seconds of it in which other programs had the processor that it wanted.
         spinning: other threads that ran before the function did: what they do is not its work.
         rss_growth: bytes by which the process has grown at most.
     """
@@ -209,7 +209,7 @@ def profile_of(
     process = own + max(0.0, others) * wall / max(math.fsum(b.wall_s for b in told), 1e-9)
     between_s = max(0.0, monitor.watched_s - seen.elapsed_s - reading_s)
     gil_share = _gil_share(monitor, between_s, own / wall)
-    off_share = 1.0 - (process + math.fsum(block.queued_s for block in blocks)) / wall
+    off_share = 1.0 - process / wall - queued_s / max(seen.elapsed_s, queued_s, 1e-9)
     first = seen.all[0].wall_s
     usual_s = known.mean_s if known.sized is None else known.sized.first_s
     found = Profile(

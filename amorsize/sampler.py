@@ -106,8 +106,8 @@ class _Recorder:
         """Seconds that timing a block without items takes."""
         self.beside_s: Callable[[], float] = float
         """CPU seconds that watching has taken in another thread: not the function's."""
-        self.queued_s: Callable[[], float] = float
-        """Seconds in which other programs have had the processor that it wanted."""
+        self.queued_s = 0.0
+        """Seconds in which other programs had the processor that the sample wanted."""
         self.needed_s = Monitor.needed_s()
         """Seconds of watching that tell something: by the switch interval before the watch, which
         shortens it while planning is prepared."""
@@ -126,7 +126,7 @@ class _Recorder:
         if self.elsewhere is not None:
             return self._run_elsewhere(self.elsewhere, start, items)
         cpu, process, beside = time.thread_time(), _process_cpu_s(), self.beside_s()
-        given, queued = pages(), self.queued_s()
+        given = pages()
         wall = time.perf_counter()
         loop = self._loop(start, items)
         wall = time.perf_counter() - wall
@@ -139,9 +139,9 @@ class _Recorder:
         wall = max(wall - self.empty_s, 1e-9)
         cpu, process = time.thread_time() - cpu, _process_cpu_s() - process
         process -= self.beside_s() - beside
-        given, queued = pages() - given, self.queued_s() - queued
+        given = pages() - given
         self.seen.all.append(
-            Block(start, loop.values, wall, max(cpu, 0.0), max(process, 0.0), given, queued)
+            Block(start, loop.values, wall, max(cpu, 0.0), max(process, 0.0), given)
         )
         self.last_items = items
         return True
@@ -214,9 +214,11 @@ def sample(
     recorder.beside_s = lambda: monitor.cpu_s
     monitor.start()
     try:
+        # Not for each block: reading a file lets go of the lock, which then seems to be free.
         with RunQueue() as queue:
-            recorder.queued_s = queue.waited_s
+            queued_s = queue.waited_s()
             _run_blocks(recorder, source, done)
+            recorder.queued_s = queue.waited_s() - queued_s
     finally:
         monitor.stop()
         if worker is not None:
@@ -230,6 +232,7 @@ def sample(
         source,
         monitor,
         reading_s=recorder.reading_s,
+        queued_s=recorder.queued_s,
         spinning=recorder.spinning,
         rss_growth=growth,
     )

@@ -166,6 +166,14 @@ def test_a_first_item_of_no_cost_does_not_halve_the_mean_of_few_others() -> None
     assert profile.item_s > 0.7 * middle
 
 
+def test_the_sampler_does_not_let_go_of_the_lock_between_items() -> None:
+    def work(_: int) -> int:
+        return sum(range(40_000))
+
+    shares = [sample(work, source_of(list(range(1_000)))).profile.gil_share for _ in range(7)]
+    assert sorted(shares)[3] > 0.7
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of waiting for a processor")
 @pytest.mark.usefixtures("busy_machine")
 def test_what_computes_does_not_seem_to_wait_on_a_busy_machine() -> None:
