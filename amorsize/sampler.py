@@ -19,11 +19,10 @@ from amorsize.errors import ItemError
 from amorsize.guard import rest
 from amorsize.judge import AFTER_ALL, item_error, placeholder
 from amorsize.loop import LoopResult, annotate, run_forgiving, run_loop
-from amorsize.monitor import Monitor, running_threads
+from amorsize.monitor import Monitor, queued_s, running_threads
 from amorsize.pages import pages
 from amorsize.policy import DEFAULT, Policy
 from amorsize.profile import Profile
-from amorsize.runqueue import RunQueue
 from amorsize.source import IndexedSource, Piece, Source, Span, StreamSource
 from amorsize.worker import peak_rss_bytes, rss_bytes
 
@@ -106,8 +105,6 @@ class _Recorder:
         """Seconds that timing a block without items takes."""
         self.beside_s: Callable[[], float] = float
         """CPU seconds that watching has taken in another thread: not the function's."""
-        self.queued_s = 0.0
-        """Seconds in which other programs had the processor that the sample wanted."""
         self.needed_s = Monitor.needed_s()
         """Seconds of watching that tell something: by the switch interval before the watch, which
         shortens it while planning is prepared."""
@@ -209,16 +206,14 @@ def sample(
     if worker is None:
         recorder.time_nothing()
     recorder.spinning = 0 if worker is not None else running_threads() - 1
-    rss, peak = rss_bytes(), peak_rss_bytes()
+    # Not for each block: reading a file lets go of the lock, which then seems to be free.
+    rss, peak, queued = rss_bytes(), peak_rss_bytes(), queued_s()
     monitor = Monitor(rss_bytes, meanwhile, recorder.spinning)
     recorder.beside_s = lambda: monitor.cpu_s
     monitor.start()
     try:
-        # Not for each block: reading a file lets go of the lock, which then seems to be free.
-        with RunQueue() as queue:
-            queued_s = queue.waited_s()
-            _run_blocks(recorder, source, done)
-            recorder.queued_s = queue.waited_s() - queued_s
+        _run_blocks(recorder, source, done)
+        queued = queued_s() - queued
     finally:
         monitor.stop()
         if worker is not None:
@@ -232,7 +227,7 @@ def sample(
         source,
         monitor,
         reading_s=recorder.reading_s,
-        queued_s=recorder.queued_s,
+        queued_s=queued,
         spinning=recorder.spinning,
         rss_growth=growth,
     )
