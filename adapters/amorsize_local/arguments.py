@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from amorsize.backend import Keywords
+
 
 @dataclass(frozen=True)
-class PoolArguments(Mapping[str, Any]):
+class PoolArguments(Keywords):
     """Numbers for your own pool::
 
     arguments = plan.arguments("multiprocessing")
@@ -34,19 +35,17 @@ class PoolArguments(Mapping[str, Any]):
         """Keyword arguments of ``Pool(...)``."""
         return {"processes": self.processes, "maxtasksperchild": self.maxtasksperchild}
 
-    def map(self) -> dict[str, int]:
+    @property
+    def batch_size(self) -> int:  # type: ignore[override]
+        """Items that one task should hold."""
+        return self.chunksize
+
+    def keywords(self) -> dict[str, int]:
         """Keyword arguments of ``Pool.map(fn, data, ...)``; also what ``**arguments`` gives."""
         return {"chunksize": self.chunksize}
+
+    map = keywords
 
     def executor(self) -> dict[str, Any]:
         """Keyword arguments of ``ProcessPoolExecutor(...)``."""
         return {"max_workers": self.processes, "mp_context": self.context()}
-
-    def __getitem__(self, key: str) -> Any:
-        return self.map()[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.map())
-
-    def __len__(self) -> int:
-        return len(self.map())
