@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from amorsize.offspring import kept_from_children
     from amorsize.plans import Plan
     from amorsize.probes import Limits
+    from amorsize.sharing import SharedChunk
     from amorsize.shipping import Shipment, run_shipped
     from amorsize.starting import awaited, looks, mended, needed, own_engine, starting_quietly
 
@@ -93,6 +94,9 @@ class Traits(NamedTuple):
     stores_inputs: bool = False
     """The inputs of a chunk may travel within its task, or lie in a store of the engine's own:
     ``OpenRequest.store_bytes`` says from which size on. Both ways are measured."""
+    shares_chunks: bool = False
+    """Workers take the items of a chunk one by one, whichever is free: a chunk keeps all of them
+    busy, and none of them waits for another at its end. See ``SharedChunk``."""
     rank: int = 2
     """Simplicity, for ties: 0 serial, 1 threads, 2 processes, 3 a cluster."""
 
@@ -169,6 +173,11 @@ class Session(ABC):
     def all_out(self) -> None:  # noqa: B027
         """Nothing more is left to submit, unless a chunk has to run again: workers without work
         may end. Optional.
+        """
+
+    def withdraw(self) -> None:  # noqa: B027
+        """The run will end here: start no more items of the chunks in flight. Their outcomes may
+        then hold fewer results than they have items: those of the first ones. Optional.
         """
 
     def shrink(self, workers: int) -> None:  # noqa: B027
@@ -388,6 +397,7 @@ __all__ = [
     "Parcel",
     "RelaySession",
     "Session",
+    "SharedChunk",
     "Shipment",
     "Span",
     "Traits",
@@ -432,6 +442,7 @@ _load = loader(
         "ending_processes": "amorsize.ending",
         "killing": "amorsize.ending",
         "tell_of_late_chunks": "amorsize.ending",
+        "SharedChunk": "amorsize.sharing",
         "Shipment": "amorsize.shipping",
         "run_shipped": "amorsize.shipping",
         "kept_from_children": "amorsize.offspring",

@@ -95,6 +95,11 @@ class BackendCosts(NamedTuple):
     """Chunks that ran at once when two workers were asked for."""
     in_flight: Figure | None = None
     """Chunks for each worker that must be on their way for it never to wait (Little's law)."""
+    handover_s: Figure | None = None
+    """Seconds in which a lock that many threads want goes from one that is done with it to the
+    next, which has to be woken."""
+    waking_s: Figure | None = None
+    """CPU seconds that waiting for a moment takes, alone on an idle processor, and waking up."""
     byte_in_1k_s: Figure | None = None
     """Seconds per byte of input in messages around 1 kB."""
     byte_in_50m_s: Figure | None = None
@@ -237,6 +242,7 @@ DETAILS = (
     "startup_cpu_s",
     "slots",
     "in_flight",
+    "waking_s",
     "byte_in_1k_s",
     "byte_in_50m_s",
     "buffer_in_s",

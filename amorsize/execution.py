@@ -34,6 +34,10 @@ from amorsize.worker import worker_name
 if TYPE_CHECKING:
     from amorsize.journal import Journal
 
+SINGLES = 4
+"""Items that go ahead by themselves where workers share chunks: how these take tells soon whether
+the others do what the sample did.
+"""
 MOST_MOVES = 4
 """Times a run may change its mind; then it stays with what it has."""
 
@@ -261,9 +265,11 @@ class Execution:
         run.window = Window(memory, planning.profile.outputs.nbytes)
         for _, values in planning.sample.results[-1:]:
             run.window.observe(values, 0, () if feed.is_indexed else planning.sample.recent_items)
+        if self._backend.traits.shares_chunks:
+            feed.singles = SINGLES
         run.may_give_up = self._may_work_here() and not self._backend.traits.remote
         if self._backend.traits.shares_gil and planning.profile.waiting_share > WAITING:
-            run.gain = Gain(chosen.workers, planning.profile.item_cpu_s)
+            run.gain = Gain(run.lanes, planning.profile.item_cpu_s)
         run.trips = Trips(offer.costs.latency_s.value if offer else 0.0)
         if lazily:
             from amorsize.backlog import Backlog

@@ -39,6 +39,8 @@ class Feed:
         self._again: deque[Chunk] = deque()
         self._number = 0
         self._end: int | None = None
+        self.singles = 0
+        """Items of indexed data that are the first chunks, each by itself."""
         self.cancelled = False
         """Whether nobody wants what is left; set from any thread, looked at by the run's."""
 
@@ -73,7 +75,8 @@ class Feed:
             return self._loaded(self._again.popleft())
         if isinstance(self._source, StreamSource):
             return self._next_of_stream(self._source)
-        spans = self._cut_spans(self.schedule.next_size(self._left()))
+        size = 1 if self._number < self.singles else self.schedule.next_size(self._left())
+        spans = self._cut_spans(size)
         if not spans:
             return None
         items = self._source.spans(spans) if self._carry else None

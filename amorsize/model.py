@@ -34,6 +34,15 @@ IMBALANCE, LATENCY, SHUTDOWN = "uneven end", "latency", "shut-down"
 
 _WAITS = 0.1
 """Waiting over computing from which on work counts as waiting."""
+_BUSY = 0.4
+"""Share of the CPU seconds of waking up that is left where the processor was not idle before."""
+_UNSEEN_S = 0.0001
+"""CPU seconds of an item that waits in which the sample cannot see whether it holds the lock: it
+is taken to, but while it wakes up.
+"""
+_MOST_BEARABLE, _BEARABLE_THREADS, _EDGE = 4.0, 48.0, 0.15
+"""By how many times a few threads may want a lock more often than it can be handed over, without
+piling up; number of threads among which it is twice as often as one; and how blurred that is."""
 
 
 class Term(NamedTuple):
@@ -84,7 +93,8 @@ def predict(profile: Profile, configuration: Configuration, items: int) -> Predi
     if configuration.traits.inline:
         return _interval(profile, [Term(COMPUTE, items * profile.item_s)])
     shape = configuration.schedule.shape(items)
-    lanes = max(1, min(configuration.workers, shape.chunks))
+    dealt = Shape(items, 1, 1) if configuration.traits.shares_chunks else shape
+    lanes = max(1, min(configuration.workers, dealt.chunks))
     costs = configuration.costs
     terms = [
         Term(STARTUP, _startup_s(configuration)),
@@ -95,10 +105,10 @@ def predict(profile: Profile, configuration: Configuration, items: int) -> Predi
     terms.append(Term(COMPUTE, compute))
     floor = compute
     for name, seconds in (
-        (IMBALANCE, _workers_s(profile, configuration, shape, lanes, items)),
-        (CORES, _processors_s(profile, configuration, shape, items)),
-        (GIL, _gil_s(profile, configuration, shape, items)),
-        (MEMORY, _memory_s(profile, configuration, shape, items)),
+        (IMBALANCE, _workers_s(profile, configuration, dealt, lanes, items)),
+        (CORES, _processors_s(profile, configuration, shape, lanes, items)),
+        (GIL, _gil_s(profile, configuration, shape, lanes, items)),
+        (MEMORY, _memory_s(profile, configuration, lanes, items)),
         (DRIVER, _driver_s(profile, configuration, shape, items)),
     ):
         terms.append(Term(name, max(0.0, seconds - floor)))
@@ -170,7 +180,7 @@ def _workers_s(
     profile: Profile, configuration: Configuration, shape: Shape, lanes: int, items: int
 ) -> float:
     lane_item = _lane_item_s(profile, configuration)
-    slot = configuration.costs.slot_s.value
+    slot = 0.0 if configuration.traits.shares_chunks else configuration.costs.slot_s.value
 
     def chunk_s(size: int, times: float = 1.0) -> float:
         return max(size * lane_item * times, slot)
@@ -211,39 +221,65 @@ def _spread_of_max(profile: Profile, lanes: int) -> float:
 
 
 def _processors_s(
-    profile: Profile, configuration: Configuration, shape: Shape, items: int
+    profile: Profile, configuration: Configuration, shape: Shape, workers: int, items: int
 ) -> float:
-    each = profile.item_cpu_s * configuration.costs.slowdown.value
+    costs = configuration.costs
+    each = profile.item_cpu_s * costs.slowdown.value
+    wait_s = profile.waiting_share * profile.item_s
+    if costs.waking_s is not None and wait_s >= _WAITS * each:
+        each = max(_BUSY * each, each - (1 - _BUSY) * costs.waking_s.value)
     each += _extra_item_s(profile, configuration)
     cpu = items * each
     driver = 0.0 if configuration.traits.remote else _driver_s(profile, configuration, shape, items)
-    cores, workers = configuration.cores, min(configuration.workers, shape.chunks)
-    wait_s = profile.waiting_share * profile.item_s
+    cores = configuration.cores
     return (cpu + driver) / cores * crowding(workers, cores, each, wait_s)
 
 
-def _gil_s(profile: Profile, configuration: Configuration, shape: Shape, items: int) -> float:
+def _gil_s(
+    profile: Profile, configuration: Configuration, shape: Shape, workers: int, items: int
+) -> float:
     """What workers that share an interpreter do one after the other."""
-    workers, costs = min(configuration.workers, shape.chunks), configuration.costs
-    callers = configuration.traits.shares_gil
+    costs, callers = configuration.costs, configuration.traits.shares_gil
     locks = 1 if callers else min(workers, configuration.interpreters or workers)
     if locks == workers and not callers:
         return 0.0
     each = profile.gil_share * profile.item_s * slowed(profile, costs)
+    wait_s, waking_s = profile.waiting_share * profile.item_s, 0.0
+    if costs.waking_s is not None and wait_s >= _WAITS * profile.item_cpu_s:
+        waking_s = costs.waking_s.value
+        if profile.item_cpu_s < _UNSEEN_S:
+            each = max(each, profile.item_cpu_s - waking_s)
     each += _extra_item_s(profile, configuration)
     # Without the lock an item waits, or computes on a core that others may want as well.
-    wait_s = profile.waiting_share * profile.item_s
-    free_s = max(0.0, profile.item_s * slowed(profile, costs) - each - wait_s)
-    wait_s += free_s * max(1.0, workers / configuration.cores)
+    free_s = profile.item_s * slowed(profile, costs) - each - wait_s - waking_s
+    wait_s += max(0.0, free_s) * max(1.0, workers / configuration.cores)
     held = items / locks * each * crowding(math.ceil(workers / locks), 1.0, each, wait_s)
+    if callers and wait_s >= _WAITS * each:
+        held = max(held, items * _crowded_s(each, profile.item_s, workers, costs))
     return held + (shape.chunks * costs.dispatch_s.value if callers else 0.0)
 
 
-def _memory_s(profile: Profile, configuration: Configuration, shape: Shape, items: int) -> float:
+def _crowded_s(hold_s: float, item_s: float, workers: int, costs: BackendCosts) -> float:
+    """Seconds an item takes among many that wait a short time and then want the lock. As long as
+    they are few, the lock is free when one wakes up. Where it is not, it has to be handed over,
+    which takes longer than most hold it; from then on more and more wait for it, and each item
+    takes a hand-over. Many threads get there sooner than few, which a chance pile-up does not
+    carry that far (``python -m benchmarks crowds``).
+    """
+    if costs.handover_s is None:
+        return 0.0
+    handover_s = costs.handover_s.value
+    apart_s = max(item_s, hold_s) / workers
+    bearable = min(_MOST_BEARABLE, 1 + _BEARABLE_THREADS / workers)
+    edge_s = hold_s + handover_s / bearable
+    crowd = min(1.0, max(0.0, 0.5 + (edge_s - apart_s) / (2 * _EDGE * edge_s)))
+    return crowd * (hold_s + handover_s) + (1 - crowd) * apart_s
+
+
+def _memory_s(profile: Profile, configuration: Configuration, workers: int, items: int) -> float:
     """Threads of one process are given new pages of memory in turns."""
     if not configuration.traits.shares_memory or profile.fault_s <= 0:
         return 0.0
-    workers = min(configuration.workers, shape.chunks)
     free_s = max(0.0, profile.item_s - profile.fault_s)
     return items * profile.fault_s * crowding(workers, 1.0, profile.fault_s, free_s)
 

@@ -30,6 +30,10 @@ TAIL_S = 0.05
 what expensive items at the front, or a wrong estimate, can cost."""
 TAIL_SLOTS = 50
 """Largest chunk in units of an engine's least period per chunk."""
+SHARED_CHUNKS = 4
+"""Least part of the items, as one in so many, that a last chunk may hold which all workers share:
+smaller ones only wake the caller more often.
+"""
 FEW_SAMPLES = 3
 """Times of items below which their spread is unknown."""
 CHUNK_BYTES = 4_000_000
@@ -347,16 +351,20 @@ def _schedules(
         )
     most_bytes = REMOTE_CHUNK_BYTES if offer.traits.remote else CHUNK_BYTES
     by_bytes = max(1, int(most_bytes / payload)) if payload > 0 else items
-    largest = min(by_bytes, math.ceil(max(TAIL_S, TAIL_SLOTS * costs.slot_s.value) / item_s))
-    schedules: dict[Schedule, None] = {}
+    tail = math.ceil(max(TAIL_S, TAIL_SLOTS * costs.slot_s.value) / item_s)
+    lanes, largest = workers, min(by_bytes, tail)
     # Whose spread nobody knows may be uneven: only the finest last chunks are safe then.
-    for divisor in (16, 4, 1) if len(profile.durations) >= FEW_SAMPLES else (16,):
-        share = math.ceil(items / (divisor * workers))
+    divisors = (16, 4, 1) if len(profile.durations) >= FEW_SAMPLES else (16,)
+    if offer.traits.shares_chunks and not wish.fixed_chunks:  # all work on each of them
+        lanes, largest, divisors = 1, tail * workers, (SHARED_CHUNKS,)
+    schedules: dict[Schedule, None] = {}
+    for divisor in divisors:
+        share = math.ceil(items / (divisor * lanes))
         smallest = max(1, min(floor, share, by_bytes))
         if wish.fixed_chunks:
             schedules[fixed(max(smallest, min(share, largest)), workers)] = None
         else:
-            schedules[tapered(smallest, max(smallest, largest), workers)] = None
+            schedules[tapered(smallest, max(smallest, largest), lanes)] = None
     return list(schedules)
 
 

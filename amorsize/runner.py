@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import math
 import os
 import time
@@ -10,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
+from amorsize import open_runs
 from amorsize.backend import Backend, Chunk, OpenRequest, Session
 from amorsize.errors import (
     AmorsizeError,
@@ -24,7 +24,6 @@ from amorsize.errors import (
 from amorsize.feed import Feed
 from amorsize.gain import Gain
 from amorsize.interrupts import (
-    before_termination,
     heeded,
     raise_if_terminated,
     shielded,
@@ -53,17 +52,6 @@ BUSY_S = 0.001
 """Seconds of the consumer after which a run looks whether workers want more."""
 LOOK_S = 0.1
 """Seconds without news after which a run looks whether it is still wanted."""
-
-_open: set[Run] = set()
-"""Runs whose sessions are open."""
-
-
-def _end_all() -> None:
-    """At the interpreter's exit, for streams that nobody has closed: what an engine needs for its
-    end is gone when they are finalized.
-    """
-    for run in list(_open):
-        run.close(cancel=True)
 
 
 class Run:
@@ -119,7 +107,10 @@ class Run:
         self._cancel = self._all_out = False
         self._item_s = 0.0
         self._began = self._open_s = self._chunk_wall_s = 0.0
-        self.gain = Gain(request.workers)
+        self._shared = backend.traits.shares_chunks
+        self.lanes = 1 if self._shared else request.workers
+        """Chunks that are worked on at once, at most."""
+        self.gain = Gain(self.lanes)
         self.window, self.trips = Window(), Trips()
         self._home = os.getpid()
         self._session: Session | None = None
@@ -147,11 +138,7 @@ class Run:
             session = self._session = self._open()
         if session is None:
             return None
-        if not _open:  # the engine is loaded: its own acts at exit come after this one
-            atexit.unregister(_end_all)
-            atexit.register(_end_all)
-            before_termination(_end_all)
-        _open.add(self)
+        open_runs.add(self)
         self._began = time.perf_counter()
         self._open_s = self._began - begin
         self.report.startup_s += self._open_s
@@ -162,7 +149,7 @@ class Run:
     def close(self, *, cancel: bool) -> None:
         """End the session, once; not in a forked child, whose parent goes on with the run."""
         session, self._session = self._session, None
-        _open.discard(self)
+        open_runs.remove(self)
         if session is None or os.getpid() != self._home:
             return
         with shielded():
@@ -284,9 +271,9 @@ class Run:
                 self.report.watch.submitted(chunk.first_index, chunk.count)
 
     def _next(self) -> Chunk | None:
-        if self.pilot is None or self.pilot.over:
-            return self.feed.next()
-        return self.pilot.next(self.feed)
+        if self.pilot is not None and not self.pilot.over:
+            return self.pilot.next(self.feed)
+        return self.feed.next()
 
     def _room(self, session: Session) -> int:
         """Chunks that may be in flight beside those that are here and wait for the consumer."""
@@ -295,6 +282,9 @@ class Run:
     def _window(self, session: Session) -> int:
         """Chunks in flight."""
         workers = max(1, session.workers)
+        if self._shared:  # as many as keep all of them busy
+            size = self.feed.schedule.next_size(self.feed.remaining)
+            workers = math.ceil(workers / max(1, size))
         most = self._recovery.most_workers
         if most is not None:  # memory is short: nothing waits at a worker
             return min(workers, most)
@@ -332,18 +322,31 @@ class Run:
             self._engine_failed(chunk, error)
         else:
             self._recovery.progressed()
+            self.trips.observe(flown_s, outcome.times, away_s)
             if self.report.first_answer_s is None:
                 # Since it was submitted: reading the data may have taken long before.
-                self.report.first_answer_s = self._open_s + flown_s - outcome.times.wall_s
-            if outcome.voices:
-                replay(outcome.voices)
-            self.trips.observe(flown_s, outcome.times, away_s)
-            count = len(outcome.values)
-            self.report.record(chunk.first_index, count, outcome.times, outcome.nbytes)
-            self._observe(chunk, outcome)
-            values = self._judged(chunk, outcome) if outcome.failures else outcome.values
-            self._ready.extend(pieces_of(chunk, values))
+                self.report.first_answer_s = self._open_s + flown_s - outcome.times.lasted_s
+            self._take(chunk, outcome)
+            if self.gave_up:
+                self._end_early(chunk, outcome, session)
         self.report.driver_s += time.perf_counter() - begin
+
+    def _take(self, chunk: Chunk, outcome: Outcome) -> None:
+        """Take over what a chunk has brought."""
+        if outcome.voices:
+            replay(outcome.voices)
+        count = len(outcome.values)
+        self.report.record(chunk.first_index, count, outcome.times, outcome.nbytes)
+        self._observe(chunk, outcome)
+        values = self._judged(chunk, outcome) if outcome.failures else outcome.values
+        self._ready.extend(pieces_of(chunk, values))
+
+    def _end_early(self, chunk: Chunk, outcome: Outcome, session: Session) -> None:
+        """Items of this chunk that have not been started are left, as those of others will be."""
+        session.withdraw()
+        if not (outcome.failures and chunk.stop_on_error):
+            rest = self.feed.part(chunk, len(outcome.values), chunk.count)
+            self.feed.put_back(() if rest is None else (rest,))
 
     def _observe(self, chunk: Chunk, outcome: Outcome) -> None:
         """Compare what a chunk took with what was expected of it: re-chunk what remains, and
@@ -353,7 +356,7 @@ class Run:
             return
         held = () if self.feed.is_indexed else chunk.items or ()
         self.window.observe(outcome.values, outcome.nbytes, held)
-        self._chunk_wall_s = outcome.times.wall_s
+        self._chunk_wall_s = outcome.times.lasted_s
         self.gain.observe(len(outcome.values), outcome.times)
         seen = outcome.times.wall_s / len(outcome.values)
         if self.pilot is not None:
@@ -361,7 +364,7 @@ class Run:
         if self.feed.item_s > 0:
             # The mean of about the last chunk of each worker: single ones are uneven by chance.
             believed = self._item_s or self.feed.item_s
-            believed += (seen - believed) / (1 + self.request.workers)
+            believed += (seen - believed) / (1 + self.lanes)
             self._item_s = believed
             if not 1 / REVISE < believed / self.feed.item_s < REVISE:
                 if self.report.watch is not None:

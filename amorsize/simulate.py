@@ -88,12 +88,16 @@ def play(
     for size, seconds in chunks:
         cost = half_dispatch + (_in_s(profile, costs, size) if sends else 0.0)
         driver, driver_busy = driver + cost, driver_busy + cost
-        ready = heapq.heappop(free)
-        used = min(workers, used + 1)
         work = seconds * slower + size * extra_s
-        end = max(ready, driver + half_trip) + max(work, costs.slot_s.value)
-        busy += work
-        heapq.heappush(free, end)
+        busy, end = busy + work, 0.0
+        parts = size if traits.shares_chunks else 1
+        for _ in range(parts):
+            ready = heapq.heappop(free)
+            used = min(workers, used + 1)
+            least_s = 0.0 if traits.shares_chunks else costs.slot_s.value
+            done = max(ready, driver + half_trip) + max(work / parts, least_s)
+            end = max(end, done)
+            heapq.heappush(free, done)
         heapq.heappush(arrivals, (end + half_trip, size))
     for arrived, size in sorted(arrivals):
         cost = half_dispatch + (_out_s(profile, costs, size) if travels else 0.0)

@@ -34,7 +34,7 @@ class Trips:
         ``away_s`` of which nobody looked for them.
         """
         before = self._ended.get(times.worker)
-        self._ended[times.worker] = times.started_s + times.wall_s
+        self._ended[times.worker] = times.started_s + times.lasted_s
         if before is None:
             return
         idle_s = times.started_s - before - times.pack_s

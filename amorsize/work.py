@@ -106,6 +106,17 @@ class OpenRequest:
             raise ValueError("the chunk carries no items and the request no source")
         return self.source.spans(chunk.spans)
 
+    def reader_of(self, chunk: Chunk) -> Callable[[int], Any]:
+        """Reads the item at a position of a chunk, for engines that share memory with the caller;
+        not before it is asked for.
+        """
+        if chunk.items is not None:
+            return chunk.items.__getitem__
+        if self.source is None:
+            raise ValueError("the chunk carries no items and the request no source")
+        item, indices = self.source.item, list(chunk.indices())
+        return lambda position: item(indices[position])
+
     def run(self, chunk: Chunk) -> Outcome:
         """Run a chunk here, for engines that share memory with the caller."""
         from amorsize.worker import run_chunk

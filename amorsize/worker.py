@@ -53,6 +53,13 @@ class ChunkTimes(NamedTuple):
     voices: bytes = b""
     """What the items have printed and logged, on its way to the caller; empty once there. Here,
     because every engine carries the times as they are."""
+    workers: int = 1
+    """Threads that shared the chunk; seconds are the sum of theirs."""
+
+    @property
+    def lasted_s(self) -> float:
+        """Seconds that the chunk took: of threads that shared it, what each took on average."""
+        return self.wall_s / self.workers
 
 
 class Outcome:

@@ -19,6 +19,7 @@ COMMANDS = {
     "slow_dask": "benchmarks.slow_dask",
     "safety": "benchmarks.safety",
     "regret": "benchmarks.regret",
+    "crowds": "benchmarks.crowds",
 }
 
 

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
-
-from amorsize.backend import BackendCosts, Capacity, ExecutorBackend, Traits, declared, fallback
+from amorsize.backend import (
+    Availability,
+    Backend,
+    BackendCosts,
+    Capacity,
+    OpenRequest,
+    Session,
+    Traits,
+    declared,
+    fallback,
+)
 from amorsize.probes import Limits
 
-if TYPE_CHECKING:
-    from concurrent.futures import Executor
 
-
-class ThreadBackend(ExecutorBackend):
+class ThreadBackend(Backend):
     """Threads that end with the session."""
 
     name = "threads"
-    traits = Traits(shares_memory=True, shares_gil=True, rank=1)
+    traits = Traits(shares_memory=True, shares_gil=True, shares_chunks=True, rank=1)
 
-    def executor(self, workers: int) -> AbstractContextManager[Executor]:
-        """A pool of threads that ends with the session."""
-        from amorsize_local.daemons import DaemonThreads
+    def availability(self) -> Availability:
+        """Always usable."""
+        return Availability(True)
 
-        return DaemonThreads(workers)
+    def open(self, request: OpenRequest) -> Session:
+        """A session whose threads end with it."""
+        from amorsize_local.team import TeamSession
+
+        return TeamSession(self.name, request)
 
     def capacity(self, limits: Limits) -> Capacity:
         """One thread a core for work that computes; more for work that waits."""
@@ -41,4 +49,10 @@ class ThreadBackend(ExecutorBackend):
             byte_in_s=shared,
             byte_out_s=shared,
             slowdown=declared(1.0),
+            handover_s=fallback(20e-6),
+            waking_s=fallback(10e-6),
         )
+
+    def configuration(self) -> str:
+        """Costs that were measured before chunks were shared are others."""
+        return "shared chunks"

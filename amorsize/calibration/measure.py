@@ -7,6 +7,7 @@ from collections.abc import Collection
 from amorsize.backend import Backend
 from amorsize.calibration import quality, terms
 from amorsize.calibration.bounded import Budget, CalibrationFailed, bounded
+from amorsize.calibration.handover import handover
 from amorsize.calibration.probe import Probe, opened
 from amorsize.calibration.slowdown import slowdown
 from amorsize.calibration.start import Starting, starting
@@ -105,6 +106,7 @@ def _measured(
             costs = _assembled(start, found, moved, slower)
             costs = _explained(costs, backend, probe)
         costs = _reopened(costs, backend, workers, budget)
+        costs = costs._replace(**handover(backend, budget)._asdict())
         costs = quality.judged(costs, default)
         return costs.running() if running else costs
     finally:

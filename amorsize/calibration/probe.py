@@ -154,6 +154,18 @@ class Probe:
             raise error
         return found
 
+    def asked(self, count: int) -> Burst:
+        """Have workers that see the caller's data do the first ``count`` things that they can be
+        asked for, in one chunk.
+        """
+        self._number += 1
+        chunk = Chunk(self._number, ((MOST_ITEMS, MOST_ITEMS + count),), None, 1e-6)
+        cpu, wall = time.process_time(), time.perf_counter()
+        future = self._session.submit(chunk)
+        self._session.wait([future], self._budget.left_s())
+        future.result()
+        return Burst(time.perf_counter() - wall, time.process_time() - cpu)
+
     def _submit(self, item: Any) -> Future[Any]:
         self._number += 1
         source = self._request.source

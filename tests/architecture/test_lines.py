@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 ADAPTERS = ROOT / "adapters"
 PLUGINS = ROOT / "examples" / "plugins"
 ENGINE = (
-    "arena", "channel", "child", "daemons", "forked", "fresh", "room", "server", "session",
+    "arena", "channel", "child", "forked", "fresh", "room", "server", "session", "team",
     "surroundings", "warm",
 )  # fmt: skip
 """Modules of amorsize_local that are no adapter but an engine: pools of our own."""

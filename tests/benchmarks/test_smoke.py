@@ -123,3 +123,11 @@ def test_safety() -> None:
     told = bench("safety", "--smoke", "--repeats", "1", "--only", "even_1ms", "tiny_sqrt")
     assert "geometric mean" in told
     assert "n/a" not in told
+
+
+def test_crowds_compares_measured_with_predicted() -> None:
+    told = bench("crowds", "--smoke", "--repeats", "1")
+    assert "handing over the lock takes" in told
+    row = told.strip().splitlines()[-1]
+    assert row.startswith("| 0 | 0 | ")
+    assert " / " in row

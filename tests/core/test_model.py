@@ -236,3 +236,40 @@ def test_threads_are_given_new_memory_in_turns_and_processes_are_not() -> None:
 
 def test_work_that_never_waits_is_not_crowded() -> None:
     assert crowding(64, 2.0, 1.0, 0.0) == 1.0
+
+
+# -- chunks that workers share ---------------------------------------------------------------
+
+TEAM = THREADS._replace(traits=THREADS.traits._replace(shares_chunks=True))
+NAPS = profile(item_s=0.001, item_cpu_s=10e-6, gil_share=0.0, waiting_share=0.99)
+
+
+def test_items_of_shared_chunks_wait_for_none_of_their_chunk() -> None:
+    dealt = seconds(NAPS, THREADS, workers=10, chunk=300)
+    shared = seconds(NAPS, TEAM, workers=10, chunk=300)
+    assert dealt == pytest.approx(0.3)  # one worker has 300 of them
+    assert shared == pytest.approx(0.1, rel=0.01)
+
+
+def test_shared_chunks_are_few() -> None:
+    costs = FREE._replace(dispatch_s=declared(20e-6))
+    chosen = choose(NAPS, offers=[TEAM._replace(costs=costs)]).chosen
+    assert len(list(chosen.schedule.sizes(1_000))) <= 8
+
+
+def test_threads_that_want_the_lock_too_often_take_a_hand_over_each() -> None:
+    costs = FREE._replace(handover_s=declared(20e-6))
+    few, many = (
+        seconds(NAPS, TEAM._replace(costs=costs), workers=count, chunk=1_000) for count in (16, 128)
+    )
+    assert few == pytest.approx(1_000 * 0.001 / 16, rel=0.05)
+    assert many == pytest.approx(1_000 * 20e-6, rel=0.05)
+
+
+@given(st.integers(2, 256), st.floats(20e-6, 0.1), st.floats(0.0, 1e-3))
+def test_a_hand_over_never_makes_a_prediction_smaller(
+    workers: int, item_s: float, handover_s: float
+) -> None:
+    work = profile(item_s=item_s, item_cpu_s=item_s / 10, gil_share=0.05, waiting_share=0.9)
+    dear = TEAM._replace(costs=FREE._replace(handover_s=declared(handover_s)))
+    assert seconds(work, dear, workers, 100) >= seconds(work, TEAM, workers, 100) - 1e-12

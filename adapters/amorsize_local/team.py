@@ -1,0 +1,103 @@
+"""Threads that work on each chunk together. They are daemons: an item that never ends delays
+neither the session's end nor the interpreter's.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from amorsize.backend import BackendUnavailable, Chunk, OpenRequest, Session, SharedChunk
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+_PATIENCE_S = 1.0
+"""Seconds that all threads together get to finish what they run."""
+
+log = logging.getLogger("amorsize")
+
+
+class TeamSession(Session):
+    """Some threads. One is started at once, the others with the first chunks: those that are up
+    are at work while the last ones are still being started.
+
+    Raises:
+        BackendUnavailable: if not a single thread can be started here.
+    """
+
+    def __init__(self, name: str, request: OpenRequest) -> None:
+        self._request, self.workers = request, request.workers
+        self._turns: SimpleQueue[SharedChunk | None] = SimpleQueue()
+        """Chunks, each as often as there may be threads for its items; ``None`` sends one home."""
+        self._open: set[SharedChunk] = set()
+        self._threads: list[threading.Thread] = []
+        self._leaving = False
+        try:
+            self._start_one()
+        except RuntimeError as error:
+            raise BackendUnavailable(name, f"it did not start: {error}") from error
+
+    def submit(self, chunk: Chunk) -> Future[Any]:
+        """Let threads work on a chunk."""
+        shared = SharedChunk(self._request, chunk)
+        self._open.add(shared)
+        shared.future.add_done_callback(lambda _: self._open.discard(shared))
+        hands = min(chunk.count, self.workers)
+        for _ in range(hands):
+            self._turns.put(shared)
+        if self._leaving:
+            self._start_one()
+        while len(self._threads) < self.workers and hands and shared.has_more:
+            self._start_another()
+            hands -= 1
+        return shared.future
+
+    def all_out(self) -> None:
+        """Let threads leave that find nothing to do, while the last items run: joining them all at
+        the end takes its time. A chunk that comes nevertheless gets a thread of its own.
+        """
+        self._leaving = True
+        for _ in self._threads:
+            self._turns.put(None)
+
+    def withdraw(self) -> None:
+        """Start no more items of the chunks that are here."""
+        for shared in tuple(self._open):
+            shared.withdraw()
+
+    def _start_another(self) -> None:
+        try:
+            self._start_one()
+        except RuntimeError:  # no more are allowed here: those that are up have to do
+            self.workers = len(self._threads)
+
+    def _start_one(self) -> None:
+        name = f"amorsize_{len(self._threads)}"
+        thread = threading.Thread(target=_work, args=(self._turns,), name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def close(self, *, cancel: bool) -> None:
+        """End the threads, when they have done what there is to do or, with ``cancel``, with the
+        items that they run. One that is still busy a second later is left to itself: it ends with
+        its item, or with the process.
+        """
+        if cancel:
+            self.withdraw()
+        for _ in self._threads:
+            self._turns.put(None)
+        until = time.monotonic() + _PATIENCE_S
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        if busy := sum(thread.is_alive() for thread in self._threads):
+            log.warning("threads that are busy with an item and go on until it ends: %d", busy)
+
+
+def _work(turns: SimpleQueue[SharedChunk | None]) -> None:
+    while (shared := turns.get()) is not None:
+        shared.work()
+        del shared  # nothing is held while waiting for the next one
