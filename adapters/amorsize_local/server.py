@@ -9,16 +9,17 @@ import signal
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.backend import FunctionPayload, Packed, PackedOutcome, run_packed, settle_in
 from amorsize.errors import FunctionNotLoaded, ItemNotLoaded
 from amorsize_local.arena import Arena, Outbox
 from amorsize_local.channel import End, receive, send
-from amorsize_local.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from amorsize.backend import IndexedSource, Span
+    from amorsize_local.surroundings import Surroundings
 
 
 FUNCTIONS_KEPT = 4
@@ -60,10 +61,12 @@ def serve(
     lifeline: End,
     arena: Arena | None,
     foreign: Sequence[End | Arena] = (),
+    first: Order | None = None,
 ) -> None:
     """Work until the orders end, or the caller does. ``foreign`` are the caller's ends of pipes
     and the memory of other workers, inherited by a forked worker: closed here, so that every worker
-    sees the end of its orders when the caller is gone, however it ended.
+    sees the end of its orders when the caller is gone, however it ended. So is its ``first`` order,
+    which need not wait for the pipe.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -78,23 +81,55 @@ def serve(
         os.environ.clear()
         os.environ.update(assignment.environment)
     settle_in(assignment.cores)
-    kept: OrderedDict[str, FunctionPayload] = OrderedDict()
-    assignment = _with_function(assignment, kept)
-    waits, outbox, surroundings = False, Outbox(), Surroundings()
-    try:
-        while not (waits and (surroundings.changed() or _is_forgotten(orders))):
-            head, *rest = receive(orders, arena)
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        _Worker(assignment, orders, outcomes, arena).work(first)
+
+
+class _Worker:
+    """This process, which has settled in."""
+
+    def __init__(
+        self, assignment: Assignment, orders: End, outcomes: End, arena: Arena | None
+    ) -> None:
+        self._orders, self._outcomes, self._arena = orders, outcomes, arena
+        self._kept: OrderedDict[str, FunctionPayload] = OrderedDict()
+        self._outbox = Outbox()
+        self._assignment = _with_function(assignment, self._kept)
+
+    def work(self, first: Order | None) -> None:
+        """Until the orders end, or until it has waited in vain for another run."""
+        waits, fresh = False, self._assignment.environment is not None
+        surroundings = _surroundings() if fresh else None  # a forked one never waits
+        if first is not None:
+            self._answer(first, [])
+        while not (waits and (surroundings is None or self._must_leave(surroundings))):
+            head, *rest = receive(self._orders, self._arena)
             order: Order | Assignment | None = pickle.loads(head)
             waits = order is None
             if isinstance(order, Assignment):
-                assignment = _with_function(order, kept)
-                send(outcomes, [b""])
+                self._assignment = _with_function(order, self._kept)
+                send(self._outcomes, [b""])
             elif order is not None:
-                frames = _frames(_outcome(assignment, order, rest))
-                send(outcomes, frames, arena, outbox.slot(order.ahead))
-                del frames, rest  # nothing is held while waiting for the next one
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return
+                self._answer(order, rest)
+            del rest  # nothing is held while waiting for the next one
+
+    def _answer(self, order: Order, frames: list[bytearray]) -> None:
+        answer = _frames(_outcome(self._assignment, order, frames))
+        send(self._outcomes, answer, self._arena, self._outbox.slot(order.ahead))
+
+    def _must_leave(self, surroundings: Surroundings) -> bool:
+        """Whether a waiting worker is of no use any more, or not called again for a long time."""
+        if surroundings.changed():
+            return True
+        call = select.poll()
+        call.register(self._orders.fileno(), select.POLLIN)
+        return not call.poll(IDLE_S * 1000)
+
+
+def _surroundings() -> Surroundings:
+    from amorsize_local.surroundings import Surroundings
+
+    return Surroundings()
 
 
 def _with_function(assignment: Assignment, kept: OrderedDict[str, FunctionPayload]) -> Assignment:
@@ -108,13 +143,6 @@ def _with_function(assignment: Assignment, kept: OrderedDict[str, FunctionPayloa
     while len(kept) > FUNCTIONS_KEPT:
         kept.popitem(last=False)
     return assignment
-
-
-def _is_forgotten(orders: End) -> bool:
-    """Whether a waiting worker has not been called again for a long time."""
-    call = select.poll()
-    call.register(orders.fileno(), select.POLLIN)
-    return not call.poll(IDLE_S * 1000)
 
 
 def _die_with(lifeline: End) -> None:

@@ -4,9 +4,10 @@ stays safe, and no shared queue that a dying worker could leave locked.
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
-import selectors
+import select
 import signal
 import time
 from collections import deque
@@ -67,12 +68,20 @@ class ProcessSession(Session):
         self._assignment = self._assign(request)
         self._queue: deque[Ticket] = deque()
         self._workers: dict[int, Worker] = {}
-        self._selector = selectors.DefaultSelector()
-        self._wanted, self._stillborn, self._ooms = request.workers, 0, oom_kills()
+        self._news = select.poll()
+        self._sources: dict[int, tuple[Worker, bool]] = {}
+        """Whom news on a file descriptor is of, and whether it is its end."""
+        self._wanted, self._stillborn = request.workers, 0
+        self._vacant = request.workers if inherits else 0
+        """Workers that are started when there is a chunk for them: a forked one has it from the
+        start, and need not wait for the pipe."""
+        self._ooms: int | None = None
+        """Kills for want of memory before the workers had anything to do."""
         self._keep: Callable[[ProcessSession], None] | None = None
         self._held_by_workers, self._lifeline = channel.pipe()
         ours.add(self._lifeline)
-        self._start_missing()
+        if not inherits:
+            self._start_missing()
 
     def _assign(self, request: OpenRequest) -> Assignment:
         if self._inherits:
@@ -80,11 +89,11 @@ class ProcessSession(Session):
         return Assignment(request.payload, None, request.cores_per_worker, dict(os.environ))
 
     def _start_missing(self) -> None:
-        try:
-            if not self._inherits:
-                from amorsize_local.fresh import prepare_server
+        """Start fresh interpreters, which takes so long that none waits for its first chunk."""
+        from amorsize_local.fresh import prepare_server
 
-                prepare_server(self._context)
+        try:
+            prepare_server(self._context)
             with shielded():
                 while len(self._workers) < self._wanted:
                     self._start_worker()
@@ -97,8 +106,8 @@ class ProcessSession(Session):
 
     @property
     def workers(self) -> int:  # type: ignore[override]
-        """Workers alive now."""
-        return len(self._workers)
+        """Workers alive now, and those that the next chunks start."""
+        return len(self._workers) + self._vacant
 
     def submit(self, chunk: Chunk) -> Future[Any]:
         """Queue a chunk and hand it to a free worker if there is one."""
@@ -112,11 +121,13 @@ class ProcessSession(Session):
     def wait(self, futures: Collection[Future[Any]], timeout_s: float | None) -> set[Future[Any]]:
         """Take outcomes from the pipes until one of ``futures`` is done."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        if self._ooms is None:
+            self._ooms = oom_kills()
         while not (done := {future for future in futures if future.done()}):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ready = self._selector.select(left)
-            for key, _ in ready:
-                worker, ended = key.data
+            ready = self._news.poll(None if left is None else math.ceil(left * 1000))
+            # All looked up first: a worker that is started meanwhile may get the number of another.
+            for worker, ended in [self._sources[fd] for fd, _ in ready]:
                 if ended:
                     self._drain(worker)
                 elif not worker.gone:
@@ -129,6 +140,7 @@ class ProcessSession(Session):
     def shrink(self, workers: int) -> None:
         """End workers that have nothing to do, and start no more than so many again."""
         self._wanted = max(1, workers)
+        self._vacant = min(self._vacant, max(0, self._wanted - len(self._workers)))
         for worker in list(self._workers.values()):
             if len(self._workers) > self._wanted and not worker.tickets:
                 self._remove(worker)
@@ -185,7 +197,7 @@ class ProcessSession(Session):
         """
         workers, self._workers = list(self._workers.values()), {}
         self._queue.clear()
-        self._selector.close()
+        self._sources.clear()
         for worker in workers:
             worker.orders.close()
             if cancel:
@@ -198,12 +210,21 @@ class ProcessSession(Session):
         self._held_by_workers.close()
         self._lifeline.close()
 
-    def _start_worker(self) -> None:
+    def _start_worker(self, first: Ticket | None = None) -> None:
+        """Start a worker, a forked one with the first chunk that it has to run."""
         with ExitStack() as opened:  # nothing stays open of one that does not start
-            self._started(self._start(opened))
+            worker = self._start(opened, None if first is None else self._order(first[0]))
             opened.pop_all()
+        if first is not None:
+            worker.tickets.append(first)
+        worker.told(self._assignment)
+        outcomes = worker.outcomes.fileno()
+        self._workers[outcomes] = worker
+        self._listen(outcomes, worker, ended=False)
+        if worker.end is not None:
+            self._listen(worker.end, worker, ended=True)
 
-    def _start(self, opened: ExitStack) -> Worker:
+    def _start(self, opened: ExitStack, first: Order | None) -> Worker:
         their_orders, orders = channel.pipe()
         opened.callback(their_orders.close)
         opened.callback(orders.close)
@@ -216,7 +237,7 @@ class ProcessSession(Session):
             opened.callback(shared.close)
         foreign = [orders, outcomes] if self._inherits else []
         ends = (their_orders, their_outcomes, self._held_by_workers, shared)
-        process = self._new_process((self._assignment, *ends, foreign))
+        process = self._new_process((self._assignment, *ends, foreign, first))
         with self._starting():
             process.start()
         their_orders.close()
@@ -225,13 +246,13 @@ class ProcessSession(Session):
             shared.sent()
         return Worker(process, orders, outcomes, shared)
 
-    def _started(self, worker: Worker) -> None:
-        worker.told(self._assignment)
-        outcomes = worker.outcomes
-        self._workers[outcomes.fileno()] = worker
-        self._selector.register(outcomes.fileno(), selectors.EVENT_READ, (worker, False))
-        if worker.end is not None:
-            self._selector.register(worker.end, selectors.EVENT_READ, (worker, True))
+    def _listen(self, fd: int, worker: Worker, *, ended: bool) -> None:
+        self._sources[fd] = worker, ended
+        self._news.register(fd, select.POLLIN)
+
+    def _listen_no_more(self, fd: int) -> None:
+        del self._sources[fd]
+        self._news.unregister(fd)
 
     def _new_process(self, args: tuple[Any, ...]) -> Process:
         if self._context is None:
@@ -249,22 +270,59 @@ class ProcessSession(Session):
         return starting(fresh=not self._inherits)
 
     def _hand_out(self) -> None:
-        """Give queued chunks to free workers; short ones also to workers that will be free."""
+        """Give queued chunks to free workers, and to those that they start; short ones also to
+        workers that will be free.
+        """
         for depth in (0, 1):
             for worker in list(self._workers.values()):
-                while self._queue and self._queue[0][1].cancelled():
-                    self._queue.popleft()
-                if not self._queue:
+                if self._next() is None:
                     return
                 if len(worker.tickets) == depth:
                     self._send(worker, ahead=depth > 0)
+            while self._vacant and self._next() is not None:
+                self._fill_vacancy()
+
+    def _next(self) -> Ticket | None:
+        """The chunk whose turn it is; it stays in the queue."""
+        while self._queue and self._queue[0][1].cancelled():
+            self._queue.popleft()
+        return self._queue[0] if self._queue else None
+
+    def _fill_vacancy(self) -> None:
+        """Fork a worker for the chunk whose turn it is."""
+        first = self._queue[0] if self._queue[0][0].items is None else None
+        self._vacant -= 1
+        try:
+            with shielded():
+                self._start_worker(first)
+                if first is not None:
+                    self._queue.popleft()
+                    return
+        except OSError as error:
+            self._go_on_with_fewer(error)
+            return
+        self._send(next(reversed(self._workers.values())), ahead=False)
+
+    def _go_on_with_fewer(self, error: OSError) -> None:
+        """No more workers can be started; those that are there are enough, if there are any."""
+        before, self._vacant, self._wanted = self._wanted, 0, len(self._workers)
+        if not self._workers:
+            self._fail(f"cannot start workers: {error}")
+            return
+        import logging
+
+        text = "only %d of %d workers could be started: %s"
+        logging.getLogger("amorsize").warning(text, self._wanted, before, error)
+
+    @staticmethod
+    def _order(chunk: Chunk, *, ahead: bool = False) -> Order:
+        return Order(chunk.spans, chunk.stop_on_error, chunk.items is not None, ahead)
 
     def _send(self, worker: Worker, *, ahead: bool) -> None:
         chunk, future = self._queue[0]
         if ahead and (chunk.expected_s > _AHEAD_S or chunk.items is not None):
             return
-        carried = chunk.items is not None
-        order = pickle.dumps(Order(chunk.spans, chunk.stop_on_error, carried, ahead))
+        order = pickle.dumps(self._order(chunk, ahead=ahead))
         if ahead and len(order) > _SMALL_BYTES:
             return
         self._queue.popleft()
@@ -308,9 +366,9 @@ class ProcessSession(Session):
     def _remove(self, worker: Worker) -> int | None:
         """End a worker, which may be dead already; returns its exit code."""
         worker.gone = self._workers.pop(worker.outcomes.fileno()) is worker
-        self._selector.unregister(worker.outcomes.fileno())
+        self._listen_no_more(worker.outcomes.fileno())
         if worker.end is not None:
-            self._selector.unregister(worker.end)
+            self._listen_no_more(worker.end)
         worker.orders.close()
         worker.reap(time.monotonic() + PATIENCE_S)
         code = worker.process.exitcode
@@ -321,7 +379,7 @@ class ProcessSession(Session):
         """Replace a dead worker. Only the chunk it ran is lost; queued ones go back."""
         code = self._remove(worker)
         lost = WorkerLost(name_of_death(code))
-        if code == -signal.SIGKILL and (ooms := oom_kills()) > self._ooms:
+        if code == -signal.SIGKILL and (ooms := oom_kills()) > (self._ooms or 0):
             self._ooms = ooms
             lost = WorkerLost("killed by the kernel, out of memory", out_of_memory=True)
         if worker.tickets:
@@ -336,6 +394,8 @@ class ProcessSession(Session):
     def _replace(self, lost: WorkerLost) -> None:
         if self._stillborn > _MOST_STILLBORN + self._wanted:
             self._fail(f"workers die before they have been given anything: {lost.reason}")
+        elif self._inherits:
+            self._vacant = max(0, self._wanted - len(self._workers))
         elif len(self._workers) < self._wanted:
             try:
                 self._start_worker()
@@ -353,7 +413,7 @@ class ProcessSession(Session):
             worker.process.kill()
             self._remove(worker)
         self._queue.clear()
-        self._wanted = 0
+        self._wanted = self._vacant = 0
 
 
 def _unavailable(reason: str) -> BackendUnavailable:

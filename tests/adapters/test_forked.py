@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
+import psutil
 import pytest
 
 import amorsize
-from amorsize.backend import Backend
+from amorsize.backend import Backend, Chunk, OpenRequest
+from amorsize.source import source_of
 from amorsize.testing import BackendContract
 from amorsize_local import forked
 from amorsize_local.processes import ProcessBackend
@@ -92,3 +95,40 @@ def test_a_worker_that_exits_is_told_by_its_code() -> None:
 
     with pytest.raises(amorsize.WorkersKeepDying, match="code 17"):
         amorsize.map(leaves, range(60), backend="multiprocessing", workers=2, chunk_size=60)
+
+
+def test_no_more_workers_are_forked_than_there_are_chunks() -> None:
+    request = OpenRequest(abs, 8, source_of([-1, -2, -3]))  # type: ignore[arg-type]
+    session = ProcessBackend("fork").open(request)
+    before = len(psutil.Process().children())
+    futures = {session.submit(Chunk(n, ((n, n + 1),), None, 1.0)) for n in range(3)}
+    forked = len(psutil.Process().children()) - before
+    done: set[Any] = set()
+    while done != futures:
+        done |= session.wait(futures - done, None)
+    session.close(cancel=False)
+    assert forked == 3
+    assert sorted(future.result().unpack().values for future in futures) == [[1], [2], [3]]
+
+
+def test_a_run_goes_on_with_the_workers_that_could_be_started(cgroups: Any) -> None:
+    name = f"amorsize-forks-{os.getpid()}"
+    try:
+        cgroups.make(name, tasks=3)
+    except OSError as error:
+        pytest.skip(f"this limit cannot be set here: {error}")
+    script = f"""
+{cgroups.entry(name)}
+import amorsize
+where = lambda x: (x, os.getpid())
+fork = {{"backend": "multiprocessing", "options": {{"start_method": "fork"}}}}
+plan = amorsize.plan(where, range(600), workers=6, chunk_size=20, **fork)
+found = plan.run()
+pids = {{pid for _, pid in found}} - {{os.getpid()}}
+print([x for x, _ in found] == list(range(600)), 1 <= len(pids) <= 2)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "True True\n"
+    assert "of 6 workers could be started" in done.stderr
