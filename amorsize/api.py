@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-# The next two are there for what every parallel run needs: loaded with amorsize rather than in the
-# time of the first map.
-import amorsize.arrivals
-import amorsize.executors  # noqa: F401
+import amorsize.ahead  # noqa: F401 - for what comes after the first call
 from amorsize.errors import InvalidArgument, NotCallable
 from amorsize.guard import guarded, in_time
 from amorsize.planning import PREPARATION, Planning, check_enforceable

@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any, NamedTuple
 
 from amorsize.backend import Backend
@@ -71,10 +72,16 @@ def identity(backend: Backend, workers: int) -> dict[str, Any]:
         "backend": backend.name,
         "configuration": backend.configuration(),
         "host": host_name(),
-        "cores": os.cpu_count(),
+        "cores": _cores(),
         "workers": min(2, workers),
         "python": sys.version.split()[0],
     }
+
+
+@cache
+def _cores() -> int | None:
+    """Processors of this host; the C library reads a file for it."""
+    return os.cpu_count()
 
 
 def load(backend: Backend, workers: int) -> Stored | None:

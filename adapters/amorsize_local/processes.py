@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,6 @@ from amorsize.backend import (
 )
 from amorsize.errors import InvalidArgument
 from amorsize.probes import Limits, fork_safety, start_methods
-from amorsize_local import warm
 
 if TYPE_CHECKING:
     from amorsize_local.arguments import PoolArguments
@@ -83,7 +83,9 @@ class ProcessBackend(Backend):
         reason = f"start method {method}"
         if method != "fork" and self._wanted is None:
             reason += f" ({fork_safety().reason})"
-        idle = 0 if method == "fork" else warm.waiting(method)
+        # Not loaded for this question: where nothing is kept, none wait.
+        kept = None if method == "fork" else sys.modules.get("amorsize_local.warm")
+        idle = 0 if kept is None else kept.waiting(method)
         if idle:
             reason += f", {idle} workers wait for another run"
         return Availability(True, reason, running=idle > 0)
@@ -110,6 +112,8 @@ class ProcessBackend(Backend):
             return ProcessSession(None, request, inherits=True)
         import multiprocessing
 
+        from amorsize_local import warm
+
         if method == "fork":
             return ProcessSession(multiprocessing.get_context(method), request, inherits=True)
         place = warm.place_of(request)
@@ -124,6 +128,8 @@ class ProcessBackend(Backend):
 
     def release(self) -> None:
         """End idle workers that wait for another run."""
+        from amorsize_local import warm
+
         warm.release()
 
     def fallback_costs(self) -> BackendCosts:
