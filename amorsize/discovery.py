@@ -13,9 +13,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from amorsize.files import content
 from amorsize.installed import METADATA
 
 ENTRY_POINT_GROUP = "amorsize"
+_GROUP = ENTRY_POINT_GROUP.encode()
 
 
 def wanted_plugins() -> Iterator[tuple[str, set[str], bool]]:
@@ -65,25 +67,29 @@ def _entry_points() -> Iterator[tuple[str, str, bool]]:
             continue
         for name in names:
             if name.endswith(METADATA):
-                own = name.partition("-")[0].partition(".")[0].lower() == "amorsize"
-                for point in _of_file(os.path.join(directory, name, "entry_points.txt")):
-                    yield *point, own
+                points = _of_file(f"{directory}{os.sep}{name}{os.sep}entry_points.txt")
+                if points:
+                    own = name.partition("-")[0].partition(".")[0].lower() == "amorsize"
+                    yield from ((*point, own) for point in points)
 
 
-def _of_file(path: str) -> Iterator[tuple[str, str]]:
+def _of_file(path: str) -> list[tuple[str, str]]:
     """Entry points of our group in one metadata file (the format of INI files)."""
     try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
-    except (OSError, UnicodeDecodeError):
-        return
+        text = content(path)
+        return list(_parsed(text.decode())) if _GROUP in text else []
+    except (OSError, ValueError):  # none, or no text
+        return []
+
+
+def _parsed(text: str) -> Iterator[tuple[str, str]]:
     section = ""
-    for line in lines:
-        text = line.strip()
-        if text.startswith("["):
-            section = text.strip("[] ")
-        elif section == ENTRY_POINT_GROUP and "=" in text and not text.startswith(("#", ";")):
-            name, _, value = text.partition("=")
+    for line in text.splitlines():
+        line = line.strip()
+        if line.startswith("["):
+            section = line.strip("[] ")
+        elif section == ENTRY_POINT_GROUP and "=" in line and not line.startswith(("#", ";")):
+            name, _, value = line.partition("=")
             yield name.strip(), value.strip()
 
 

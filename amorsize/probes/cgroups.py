@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from amorsize.probes.facts import Fact
@@ -55,9 +55,20 @@ def groups(host: Host, controller: str) -> tuple[Group, ...]:
     v1 and v2 are both looked at, since hybrid systems have both: a controller lives in one
     of them, and the files of the other are simply absent.
     """
+    return groups_of(host, controller)[0]
+
+
+def groups_of(host: Host, *controllers: str) -> tuple[tuple[Group, ...], ...]:
+    """Return the groups of several controllers; the system is asked once for all of them."""
+    mounts, lines = _mounts(host), (host.read(f"{host.proc}/cgroup") or "").splitlines()
+    return tuple(_groups(host, mounts, lines, controller) for controller in controllers)
+
+
+def _groups(
+    host: Host, mounts: list[Mount], lines: list[str], controller: str
+) -> tuple[Group, ...]:
     found: list[Group] = []
-    mounts = _mounts(host)
-    for version, path in _memberships(host, controller):
+    for version, path in _memberships(lines, controller):
         fitting = [
             mount
             for mount in mounts
@@ -71,11 +82,12 @@ def groups(host: Host, controller: str) -> tuple[Group, ...]:
 
 def cpu_facts(host: Host) -> Iterator[Fact]:
     """Yield the CPU quota and the CPU set of every group above this process that has one."""
-    for group in groups(host, "cpu"):
+    cpu, cpuset = groups_of(host, "cpu", "cpuset")
+    for group in cpu:
         quota = _quota_v2(host, group) if group.version == 2 else _quota_v1(host, group)
         if quota is not None:
             yield quota
-    for group in groups(host, "cpuset"):
+    for group in cpuset:
         names = (
             ("cpuset.cpus.effective",)
             if group.version == 2
@@ -96,8 +108,18 @@ def memory_facts(host: Host) -> Iterator[Fact]:
     In use is the working set: usage less the inactive file cache, which the kernel reclaims
     before it kills anything.
     """
+    unlimited = False
     for group in groups(host, "memory"):
-        yield from (_memory_v2 if group.version == 2 else _memory_v1)(host, group)
+        if group.version == 2:
+            yield from _memory_v2(host, group)
+        elif not unlimited:
+            stat = table(host.read(f"{group.path}/memory.stat"))
+            # The kernel knows the least limit of a group and its ancestors, also of those that a
+            # container does not see.
+            least = stat.get("hierarchical_memory_limit")
+            unlimited = whole(least) is not None and byte_limit(least) is None
+            if not unlimited:
+                yield from _memory_v1(host, group, stat)
 
 
 def _quota_v2(host: Host, group: Group) -> Fact | None:
@@ -138,11 +160,9 @@ def _memory_v2(host: Host, group: Group) -> Iterator[Fact]:
 _V2_MEMORY = ("memory.max", "memory.high")
 
 
-def _memory_v1(host: Host, group: Group) -> Iterator[Fact]:
+def _memory_v1(host: Host, group: Group, stat: Mapping[str, str]) -> Iterator[Fact]:
     path = f"{group.path}/memory.limit_in_bytes"
     limit = byte_limit(host.read(path))
-    stat = table(host.read(f"{group.path}/memory.stat"))
-    # A container sees its own group only; this field tells of ancestors outside its view.
     inherited = byte_limit(stat.get("hierarchical_memory_limit"))
     if inherited is not None and (limit is None or inherited < limit):
         limit, path = inherited, f"{group.path}/memory.stat"
@@ -159,10 +179,10 @@ def _left(name: str, path: str, limit: int, usage: int | None, cache: int | None
     return Fact(name, max(0, limit - used), "bytes", path, note)
 
 
-def _memberships(host: Host, controller: str) -> list[tuple[int, str]]:
+def _memberships(lines: list[str], controller: str) -> list[tuple[int, str]]:
     """Return (version, path) of the process's groups that may carry the controller."""
     found: list[tuple[int, str]] = []
-    for line in (host.read(f"{host.proc}/cgroup") or "").splitlines():
+    for line in lines:
         number, _, rest = line.partition(":")
         names, colon, path = rest.partition(":")
         if not colon or not path.startswith("/"):
@@ -179,7 +199,7 @@ def _mounts(host: Host) -> list[Mount]:
     found = [
         mount
         for line in (host.read(f"{host.proc}/mountinfo") or "").splitlines()
-        if (mount := _mount(line)) is not None
+        if "cgroup" in line and (mount := _mount(line)) is not None
     ]
     return found or _usual_mounts(host)
 

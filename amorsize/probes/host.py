@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from amorsize.files import content
 from amorsize.probes.system import System
 
 # /proc/cpuinfo of a host with 512 CPUs has about 0.8 MB; nothing the probes read is larger.
@@ -50,14 +51,9 @@ class Host:
         Bytes that are not ASCII become U+FFFD, which no parser takes for a number.
         """
         try:
-            with open(self.root + path, "rb", buffering=0) as file:
-                parts = [file.read(_MAX_BYTES)]
-                # An unbuffered read of a /proc file may return a page or so at a time.
-                while parts[-1] and len(parts) < 4096:
-                    parts.append(file.read(_MAX_BYTES))
+            return content(self.root + path, _MAX_BYTES).decode("ascii", "replace")
         except (OSError, ValueError):  # ValueError: a NUL byte in a malformed path
             return None
-        return b"".join(part for part in parts if part).decode("ascii", "replace")
 
     def entries(self, path: str) -> list[str]:
         """Return the sorted names in a directory; none when it cannot be listed."""

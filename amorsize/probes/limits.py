@@ -146,6 +146,7 @@ class Prober:
             if not refresh and (known := self._fresh(nested)) is not None:
                 return known
             if self._processor is None or refresh:
+                self._host.system.forget()
                 self._processor = self._measure(self._host)
             limits = self._assemble(self._processor, nested)
             self._cached = (self._clock() + NOW_TTL_S, nested, limits)

@@ -18,8 +18,8 @@ def memory_facts(host: Host) -> tuple[Fact, ...]:
     facts = list(_available(host))
     if host.linux:
         facts += cgroups.memory_facts(host)
-    resident = _resident(host)
     for fact in schedulers.memory_facts(host):
+        resident = _resident(host)
         left = max(0, int(fact.value) - resident)
         note = f"limit {fact.value:.0f} bytes, {resident} used by this process"
         facts.append(Fact(fact.name, left, "bytes", fact.source, note))
@@ -31,10 +31,11 @@ def process_facts(host: Host) -> tuple[Fact, ...]:
 
     They are inherited by workers, so that each worker has such a limit of its own.
     """
-    status = table(host.read(f"{host.proc}/status"), ":") if host.linux else {}
+    limits = host.system.rlimits()
+    status = table(host.read(f"{host.proc}/status"), ":") if limits and host.linux else {}
     facts: list[Fact] = []
     for name, field in (("RLIMIT_AS", "VmSize"), ("RLIMIT_DATA", "VmData")):
-        limit = host.system.rlimits().get(name)
+        limit = limits.get(name)
         if limit is None:
             continue
         used = _kibibytes(status.get(field)) or 0

@@ -102,7 +102,11 @@ def loaded_pools(host: Host) -> tuple[list[Library], bool]:
     """Return the OpenBLAS libraries of this process, and whether other runtimes are loaded."""
     paths: dict[str, None] = {}
     others = False
-    for line in (host.read("/proc/self/maps") or "").splitlines():
+    text = host.read("/proc/self/maps") or ""
+    known = [name for name in ("openblas", *_OTHER_POOLS) if name in text]
+    for line in text.splitlines() if known else ():  # a thousand, few of which matter
+        if not any(name in line for name in known):
+            continue
         path = line[line.find("/") :] if "/" in line else ""
         base = path.rpartition("/")[2]
         if "openblas" in base:

@@ -16,10 +16,17 @@ class System:
     """
 
     platform: str = sys.platform
+    _cpus: int | None = None
 
     def cpu_count(self) -> int | None:
-        """Return the logical CPUs of the host."""
-        return os.cpu_count()
+        """Return the logical CPUs of the host, asked for once: the C library reads a file."""
+        if self._cpus is None:
+            self._cpus = os.cpu_count()
+        return self._cpus
+
+    def forget(self) -> None:
+        """Ask anew from now on."""
+        self._cpus = None
 
     def affinity(self) -> frozenset[int] | None:
         """Return the CPUs this process may run on."""
