@@ -51,6 +51,11 @@ class Feed:
             return self._chunk(chunk.spans, self._source.spans(chunk.spans))
         return chunk
 
+    @property
+    def singles_left(self) -> int:
+        """How many of those are to come."""
+        return max(0, self.singles - self._number)
+
     def plan(self, schedule: Schedule, item_s: float, *, carry_items: bool) -> None:
         """Cut what is left by another schedule."""
         self.schedule, self.item_s, self._carry = schedule, item_s, carry_items
@@ -75,7 +80,7 @@ class Feed:
             return self._loaded(self._again.popleft())
         if isinstance(self._source, StreamSource):
             return self._next_of_stream(self._source)
-        size = 1 if self._number < self.singles else self.schedule.next_size(self._left())
+        size = 1 if self.singles_left else self.schedule.next_size(self._left())
         spans = self._cut_spans(size)
         if not spans:
             return None

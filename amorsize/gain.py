@@ -16,6 +16,10 @@ BUSY_SHARE, COMPUTING_SHARE, BUSIER = 0.6, 0.3, 3.0
 """Threads that were to wait compute, if they are on a processor for the first share of the elapsed
 time all together, or for the second one of their items' own, and each item the last number of times
 as long as was planned."""
+UNNOTICED_S = 0.0002
+"""CPU seconds that an item may take more than planned without being said to compute: waking up, and
+new memory, take longer on many threads.
+"""
 
 
 class Gain:
@@ -54,4 +58,4 @@ class Gain:
         if self._waiting_cpu_s is None or self._items < 2:
             return False
         busy = self._cpu_s > BUSY_SHARE * elapsed_s or self._cpu_s > COMPUTING_SHARE * self._wall_s
-        return busy and self.item_cpu_s > BUSIER * self._waiting_cpu_s
+        return busy and self.item_cpu_s > BUSIER * self._waiting_cpu_s + UNNOTICED_S

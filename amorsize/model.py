@@ -250,9 +250,10 @@ def _gil_s(
         if profile.item_cpu_s < _UNSEEN_S:
             each = max(each, profile.item_cpu_s - waking_s)
     each += _extra_item_s(profile, configuration)
-    # Without the lock an item waits, or computes on a core that others may want as well.
-    free_s = profile.item_s * slowed(profile, costs) - each - wait_s - waking_s
-    wait_s += max(0.0, free_s) * max(1.0, workers / configuration.cores)
+    # Without the lock an item computes on a core that others may want as well, or waits.
+    free_s = max(0.0, profile.item_cpu_s * costs.slowdown.value - each - waking_s)
+    wait_s = max(wait_s, profile.item_s * slowed(profile, costs) - each - free_s)
+    wait_s += free_s * max(1.0, workers / configuration.cores)
     held = items / locks * each * crowding(math.ceil(workers / locks), 1.0, each, wait_s)
     if callers and wait_s >= _WAITS * each:
         held = max(held, items * _crowded_s(each, profile.item_s, workers, costs))

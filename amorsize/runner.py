@@ -46,8 +46,10 @@ if TYPE_CHECKING:
     from amorsize.pilot import Pilot
 
 
-REVISE = 1.25
-"""Change of the estimated item time, up or down, from which what remains is re-chunked."""
+REVISE, REVISE_SHARED = 1.25, 5.0
+"""Change of the estimated item time, up or down, from which what remains is re-chunked; and of
+chunks that all workers share, which may be of any size.
+"""
 BUSY_S = 0.001
 """Seconds of the consumer after which a run looks whether workers want more."""
 LOOK_S = 0.1
@@ -277,7 +279,11 @@ class Run:
 
     def _room(self, session: Session) -> int:
         """Chunks that may be in flight beside those that are here and wait for the consumer."""
-        return self._window(session) - self.held() - len(self._ready)
+        first = self.feed.singles
+        ahead = sum(chunk.number < first for chunk in self._flying.values()) if first else 0
+        return (
+            self._window(session) + ahead + self.feed.singles_left - self.held() - len(self._ready)
+        )
 
     def _window(self, session: Session) -> int:
         """Chunks in flight."""
@@ -366,7 +372,8 @@ class Run:
             believed = self._item_s or self.feed.item_s
             believed += (seen - believed) / (1 + self.lanes)
             self._item_s = believed
-            if not 1 / REVISE < believed / self.feed.item_s < REVISE:
+            most = REVISE_SHARED if self._shared else REVISE
+            if not 1 / most < believed / self.feed.item_s < most:
                 if self.report.watch is not None:
                     self.report.watch.revised(self.feed.item_s, believed)
                 self.feed.rescale(believed)
@@ -388,7 +395,7 @@ class Run:
         values, indices = list(outcome.values), list(chunk.indices())
         for position, error in outcome.failures:
             index = indices[position]
-            item = self._item(chunk, position, index)
+            item = self.request.item_of(chunk, position, index)
             instead = self.judge.failed(index, error, item, outcome.times.worker)
             if not instead:
                 self.feed.cut(index)
@@ -399,7 +406,7 @@ class Run:
     def _blame(self, chunk: Chunk, error: BaseException) -> None:
         """The only item of a chunk has failed."""
         index = chunk.first_index
-        instead = self.judge.failed(index, error, self._item(chunk, 0, index))
+        instead = self.judge.failed(index, error, self.request.item_of(chunk, 0, index))
         if instead:
             self._ready.append((index, instead))
         else:
@@ -480,15 +487,6 @@ class Run:
             future.cancel()
         self._flying.clear()
         self._cancel = True
-
-    def _item(self, chunk: Chunk, position: int, index: int) -> object:
-        """The item for a message; user data may raise anything."""
-        try:
-            if chunk.items is not None:
-                return chunk.items[position]
-            return self.request.source.item(index) if self.request.source else None
-        except Exception:
-            return None
 
     def _drop_undecided(self) -> None:
         """Forget chunks behind the failing item; those before it may hold an earlier one."""

@@ -106,6 +106,17 @@ class OpenRequest:
             raise ValueError("the chunk carries no items and the request no source")
         return self.source.spans(chunk.spans)
 
+    def item_of(self, chunk: Chunk, position: int, index: int) -> object:
+        """An item for a message, by its positions in the chunk and in the data; ``None`` if it
+        cannot be read: user data may raise anything.
+        """
+        try:
+            if chunk.items is not None:
+                return chunk.items[position]
+            return self.source.item(index) if self.source else None
+        except Exception:
+            return None
+
     def reader_of(self, chunk: Chunk) -> Callable[[int], Any]:
         """Reads the item at a position of a chunk, for engines that share memory with the caller;
         not before it is asked for.

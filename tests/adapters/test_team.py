@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import amorsize
 from amorsize.backend import Chunk, OpenRequest
 from amorsize.source import IndexedSource, source_of
 from amorsize_local.team import TeamSession
@@ -137,3 +138,17 @@ def test_a_cancel_starts_no_more_items() -> None:
     closing.join(10.0)
     assert ran == [0]
     assert not any(thread.is_alive() for thread in session._threads)
+
+
+def test_a_run_keeps_all_threads_busy_from_the_start() -> None:
+    together: list[threading.Barrier] = []
+
+    def run(item: int) -> int:
+        if threading.current_thread() is not threading.main_thread():
+            together[0].wait(10.0)  # passes only if all that is left runs at once
+        return item
+
+    plan = amorsize.plan(run, range(40), backend="threads", workers=40)
+    assert plan.profile.remaining is not None
+    together.append(threading.Barrier(plan.profile.remaining))
+    assert plan.run() == list(range(40))
