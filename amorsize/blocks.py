@@ -32,6 +32,8 @@ _LOOKED_AT = 8
 """Items that are looked at to see whether looking at all pays."""
 _TICK_S = 0.004
 """Most seconds by which the system counts the CPU seconds of a running thread late."""
+_FEW_POINTS = 8
+"""Timed blocks of which each one more says much about what sizes tell."""
 _QUANTILES = 64
 """Expected times of items that are kept."""
 
@@ -163,7 +165,14 @@ class Blocks:
     def _follow(self, blocks: list[Block]) -> Sized | None:
         if self.sizes is None:
             return None
-        return self.sizes.follow([(block.span, block.per_item_s) for block in blocks])
+        points = [(block.span, block.per_item_s) for block in blocks]
+        first = self.all[0]
+        if len(points) < _FEW_POINTS and first is not blocks[0]:
+            # Set apart as it may have built something: not if it took what its size says, too.
+            told = self.sizes.follow([(first.span, first.per_item_s), *points])
+            if told and told.first_s / USUAL <= first.per_item_s <= told.first_s * USUAL:
+                return told
+        return self.sizes.follow(points)
 
 
 def unknown(items: int | None) -> Profile:

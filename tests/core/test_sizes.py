@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import amorsize
+from amorsize.blocks import Block, Blocks
 from amorsize.relation import relation
 from amorsize.sizes import LOOKED_AT, Sized, sizes_of
 from amorsize.source import source_of
@@ -141,3 +142,23 @@ def test_a_plan_knows_of_the_large_items_that_it_did_not_sample() -> None:
     assert plan.to_dict()["profile"]["sizing"]["what"] == "value"
     usual = sum(data) / len(data) / max(data)
     assert profile.item_s / profile.longest_s == pytest.approx(usual, rel=0.3)
+
+
+def _sampled(data: list[float], seconds: list[float], positions: list[int]) -> float:
+    """Mean seconds that blocks of one item each tell of the others; the first is the first call."""
+    seen = Blocks(source_of(data))
+    seen.all = [Block(n, [None], seconds[n], seconds[n], seconds[n]) for n in positions]
+    return seen.estimate(closely=True).mean_s
+
+
+def test_a_first_call_counts_if_its_size_explains_what_it_took() -> None:
+    data = [4.0 - n / 125 for n in range(500)]  # the first ones are the longest
+    seconds = [0.001 * size * (1.0 + n % 3 / 40) for n, size in enumerate(data)]
+    assert _sampled(data, seconds, [0, 250, 59, 131]) == pytest.approx(0.002, rel=0.1)
+
+
+def test_a_first_call_that_builds_something_does_not_count() -> None:
+    data = [4.0 - n / 125 for n in range(500)]
+    seconds = [0.001 * size for size in data]
+    seconds[0] = 0.5
+    assert _sampled(data, seconds, [0, 250, 59, 131, 322, 13]) == pytest.approx(0.002, rel=0.1)

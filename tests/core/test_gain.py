@@ -1,0 +1,15 @@
+"""Whether workers gain what they were started for."""
+
+from __future__ import annotations
+
+from amorsize.gain import Gain
+from amorsize.worker import ChunkTimes
+
+
+def test_threads_that_wake_up_often_are_not_said_to_compute() -> None:
+    gain = Gain(1, waiting_cpu_s=12e-6)
+    times = ChunkTimes(0.05, 0.008, 0.0, 0.0, "here", 0)
+    gain.observe(160, times)
+    assert not gain.computes(0.010)  # 50 us each, all processors busy with it
+    gain.observe(10, times._replace(cpu_s=0.05))
+    assert gain.computes(0.060)
