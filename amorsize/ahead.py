@@ -1,6 +1,7 @@
-"""Loads what every parallel run needs together with amorsize, rather than in the time of the first
-map: what names stored costs, the ways of the standard library to wait for workers, and what each
-forked worker would otherwise load by itself.
+"""Loads what parallel runs need together with amorsize, rather than in the time of the first map:
+what tells what items take and which threads are OpenBLAS's, what names stored costs, the ways of
+the standard library to wait for workers, and what each forked worker would otherwise load by
+itself.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from contextlib import suppress
 import amorsize.arrivals
 import amorsize.executors
 import amorsize.probes.blas
+import amorsize.probes.openblas
+import amorsize.sharing
+import amorsize.sizes
 
 with suppress(ImportError):  # Windows
     import fcntl

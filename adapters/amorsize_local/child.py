@@ -93,6 +93,8 @@ class Worker:
         self.tickets: deque[Ticket] = deque()
         self.gone = False
         """Whether it has been buried."""
+        self.leaves = False
+        """Whether it ends once it has done what it has."""
         self.functions: deque[str] = deque(maxlen=FUNCTIONS_KEPT)
         """Functions that it has, packed."""
         ours.update((orders, outcomes) if shared is None else (orders, outcomes, shared))
@@ -121,6 +123,11 @@ class Worker:
             EOFError: if it is dead.
         """
         return channel.receive(self.outcomes, self.arena)
+
+    def leave(self) -> None:
+        """Let it end by itself once it has done what it has."""
+        self.leaves = True
+        self.orders.close()
 
     def rest(self) -> None:
         """Hold no memory while it waits for another run."""

@@ -75,6 +75,8 @@ class ProcessSession(Session):
         self._vacant = request.workers if inherits else 0
         """Workers that are started when there is a chunk for them: a forked one has it from the
         start, and need not wait for the pipe."""
+        self._all_out = False
+        """Whether no more chunks are expected."""
         self._ooms: int | None = None
         """Kills for want of memory before the workers had anything to do."""
         self._keep: Callable[[ProcessSession], None] | None = None
@@ -106,8 +108,8 @@ class ProcessSession(Session):
 
     @property
     def workers(self) -> int:  # type: ignore[override]
-        """Workers alive now, and those that the next chunks start."""
-        return len(self._workers) + self._vacant
+        """Workers there for chunks now, and those that the next chunks start."""
+        return sum(not worker.leaves for worker in self._workers.values()) + self._vacant
 
     def submit(self, chunk: Chunk) -> Future[Any]:
         """Queue a chunk and hand it to a free worker if there is one."""
@@ -137,12 +139,28 @@ class ProcessSession(Session):
                 break
         return done
 
+    def all_out(self) -> None:
+        """Let forked workers end while the last chunks run: the end of a process takes its time.
+        Another one is forked for a chunk that comes nevertheless.
+        """
+        self._all_out = self._inherits
+        self._let_leave()
+
+    def _let_leave(self) -> None:
+        """Those that have no more to do than what they have."""
+        if not self._all_out or self._queue:
+            return
+        for worker in self._workers.values():
+            if not worker.leaves:
+                worker.leave()
+                self._vacant += 1
+
     def shrink(self, workers: int) -> None:
         """End workers that have nothing to do, and start no more than so many again."""
         self._wanted = max(1, workers)
-        self._vacant = min(self._vacant, max(0, self._wanted - len(self._workers)))
+        self._vacant = max(0, self._vacant - max(0, self.workers - self._wanted))
         for worker in list(self._workers.values()):
-            if len(self._workers) > self._wanted and not worker.tickets:
+            if self.workers > self._wanted and not worker.tickets and not worker.leaves:
                 self._remove(worker)
 
     def close(self, *, cancel: bool) -> None:
@@ -276,11 +294,12 @@ class ProcessSession(Session):
         for depth in (0, 1):
             for worker in list(self._workers.values()):
                 if self._next() is None:
-                    return
-                if len(worker.tickets) == depth:
+                    break
+                if len(worker.tickets) == depth and not worker.leaves:
                     self._send(worker, ahead=depth > 0)
-            while self._vacant and self._next() is not None:
-                self._fill_vacancy()
+            while self._vacant and self._next() is not None and self._fill_vacancy():
+                pass
+        self._let_leave()
 
     def _next(self) -> Ticket | None:
         """The chunk whose turn it is; it stays in the queue."""
@@ -288,31 +307,33 @@ class ProcessSession(Session):
             self._queue.popleft()
         return self._queue[0] if self._queue else None
 
-    def _fill_vacancy(self) -> None:
-        """Fork a worker for the chunk whose turn it is."""
+    def _fill_vacancy(self) -> bool:
+        """Fork a worker for the chunk whose turn it is; whether there may be more."""
         first = self._queue[0] if self._queue[0][0].items is None else None
-        self._vacant -= 1
         try:
             with shielded():
                 self._start_worker(first)
+                self._vacant -= 1
                 if first is not None:
                     self._queue.popleft()
-                    return
+                    return True
         except OSError as error:
-            self._go_on_with_fewer(error)
-            return
+            self._do_without_another(error)
+            return False
         self._send(next(reversed(self._workers.values())), ahead=False)
+        return True
 
-    def _go_on_with_fewer(self, error: OSError) -> None:
-        """No more workers can be started; those that are there are enough, if there are any."""
-        before, self._vacant, self._wanted = self._wanted, 0, len(self._workers)
-        if not self._workers:
+    def _do_without_another(self, error: OSError) -> None:
+        """No more workers can be started now; those that are there are enough, if there are any."""
+        there = self.workers - self._vacant
+        if there:
+            import logging
+
+            text = "only %d of %d workers could be started: %s"
+            logging.getLogger("amorsize").warning(text, there, self._wanted, error)
+            self._wanted, self._vacant = there, 0
+        elif not self._workers:  # else one can be started when one of those that leave has gone
             self._fail(f"cannot start workers: {error}")
-            return
-        import logging
-
-        text = "only %d of %d workers could be started: %s"
-        logging.getLogger("amorsize").warning(text, self._wanted, before, error)
 
     @staticmethod
     def _order(chunk: Chunk, *, ahead: bool = False) -> Order:
@@ -378,6 +399,8 @@ class ProcessSession(Session):
     def _bury(self, worker: Worker) -> None:
         """Replace a dead worker. Only the chunk it ran is lost; queued ones go back."""
         code = self._remove(worker)
+        if worker.leaves and not worker.tickets:
+            return
         lost = WorkerLost(name_of_death(code))
         if code == -signal.SIGKILL and (ooms := oom_kills()) > (self._ooms or 0):
             self._ooms = ooms
@@ -395,7 +418,7 @@ class ProcessSession(Session):
         if self._stillborn > _MOST_STILLBORN + self._wanted:
             self._fail(f"workers die before they have been given anything: {lost.reason}")
         elif self._inherits:
-            self._vacant = max(0, self._wanted - len(self._workers))
+            self._vacant += self.workers < self._wanted
         elif len(self._workers) < self._wanted:
             try:
                 self._start_worker()

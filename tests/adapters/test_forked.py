@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -132,3 +134,40 @@ print([x for x, _ in found] == list(range(600)), 1 <= len(pids) <= 2)
     )
     assert done.stdout == "True True\n"
     assert "of 6 workers could be started" in done.stderr
+
+
+def test_workers_leave_while_the_last_chunks_run_and_others_come_for_what_has_to_run_again(
+    tmp_path: Path,
+) -> None:
+    marker, caller = tmp_path / "died", os.getpid()
+
+    def last_one_dies(x: int) -> int:
+        if x == 39 and os.getpid() != caller and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+    fork = {"backend": "multiprocessing", "options": {"start_method": "fork"}}
+    plan = amorsize.plan(last_one_dies, range(40), workers=2, chunk_size=5, **fork)  # type: ignore[arg-type]
+    assert plan.run() == list(range(40))
+    assert marker.exists()
+    assert plan.report is not None
+    assert plan.report.lost_workers == 1
+    assert not psutil.Process().children()
+
+
+def test_a_worker_with_nothing_left_to_do_ends_before_the_session() -> None:
+    request = OpenRequest(abs, 2, source_of([-1, -2]))  # type: ignore[arg-type]
+    session = ProcessBackend("fork").open(request)
+    future = session.submit(Chunk(0, ((0, 1),), None, 1.0))
+    session.wait({future}, None)
+    (worker,) = psutil.Process().children()
+    session.all_out()
+    gone, _ = psutil.wait_procs([worker], timeout=10)
+    assert gone or worker.status() == psutil.STATUS_ZOMBIE
+    again = session.submit(Chunk(1, ((1, 2),), None, 1.0))
+    while not session.wait({again}, None):
+        pass
+    session.close(cancel=False)
+    assert again.result().unpack().values == [2]
+    assert not psutil.Process().children()
