@@ -84,18 +84,20 @@ def _mpire(fn: Call, data: Data) -> tuple[list[Any], Facts]:
 
 
 def _amorsize(fn: Call, data: Data, **settings: Any) -> tuple[list[Any], Facts]:
-    """``amorsize.map``, in its two steps to get at the plan."""
+    """``amorsize.map``; of sequences in its two steps, to get at the plan. Of iterators ``map``
+    looks ahead whether they are short, which a plan must not.
+    """
     import amorsize
 
+    if iter(data) is data:
+        return _only_map(fn, data, **settings)
     plan = amorsize.plan(fn, data, **settings)
     results = plan.run()
     return results, plan_facts(plan)
 
 
-def _cluster_map(fn: Call, data: Data, **settings: Any) -> tuple[list[Any], Facts]:
-    """``dask_map`` and ``ray_map``, which sample nothing in the caller: no plan tells of them, but
-    the report of the run does.
-    """
+def _only_map(fn: Call, data: Data, **settings: Any) -> tuple[list[Any], Facts]:
+    """``map``, ``dask_map`` and ``ray_map`` where no plan tells of the run, but its report does."""
     import amorsize
     from amorsize.events import RunFinished
 
@@ -129,6 +131,8 @@ def report_facts(report: Any) -> Facts:
         "predicted_after_s": report.predicted_after_s,
         "actual_s": report.actual,
         "ran_on": report.backend,
+        "backend": report.backend,
+        "workers": report.workers,
         "moves": list(report.moves),
         "terms": {t.name: [t.predicted, t.actual] for t in report.terms},
     }
@@ -165,7 +169,7 @@ CONTESTANTS = {
     contestant.name: contestant
     for contestant in (
         Contestant("loop", _loop),
-        Contestant("amorsize", _amorsize, ("amorsize",)),
+        Contestant("amorsize", _amorsize, ("amorsize", "amorsize.events")),
         Contestant("ThreadPoolExecutor.map", _threads, ("concurrent.futures",)),
         Contestant("Pool.map", _pool, ("multiprocessing",)),
         Contestant(
@@ -176,10 +180,10 @@ CONTESTANTS = {
         ),
         Contestant("joblib", _joblib, ("joblib",)),
         Contestant("mpire", _mpire, ("mpire",)),
-        Contestant("dask_map", _cluster_map, ("amorsize", "distributed"), cluster="dask"),
+        Contestant("dask_map", _only_map, ("amorsize", "distributed"), cluster="dask"),
         Contestant("Client.map", _client_map, ("distributed",), cluster="dask"),
         Contestant("dask.bag", _dask_bag, ("distributed", "dask.bag"), cluster="dask"),
-        Contestant("ray_map", _cluster_map, ("amorsize", "ray"), cluster="ray"),
+        Contestant("ray_map", _only_map, ("amorsize", "ray"), cluster="ray"),
         Contestant("ray task per item", _ray_tasks, ("ray",), cluster="ray"),
         Contestant("ray Pool.map", _ray_pool, ("ray.util.multiprocessing",), cluster="ray"),
     )
