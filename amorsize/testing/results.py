@@ -9,7 +9,7 @@ from typing import Any
 import amorsize
 from amorsize.backend import Backend, Chunk
 from amorsize.testing.driving import Settings, chunk, chunks_of, needs, same_results
-from amorsize.testing.tasks import Recorded, itself, slow_start, square
+from amorsize.testing.tasks import Meeting, Recorded, itself, slow_start, square
 
 COUNT = 300
 
@@ -103,3 +103,24 @@ class Results(Settings):
         with self._open(backend, square, data=data) as driver:
             (outcome,) = driver.run([Chunk(0, ((3, 6), (50, 52)))])
         same_results(outcome.values, [data[i] ** 2 for i in (3, 4, 5, 50, 51)])
+
+    def test_shared_chunks_keep_all_workers_busy(self, backend: Backend, tmp_path: Path) -> None:
+        """Workers that share chunks run the items of one at the same time"""
+        needs(backend.traits.shares_chunks, "each chunk is one worker's")
+        number = self._workers(backend)
+        meeting = Meeting(str(tmp_path / "meeting"), number, self.patience_s / 6)
+        with self._open(backend, meeting) as driver:
+            (outcome,) = driver.run([chunk(range(number))])
+        met = [value[0] for value in outcome.values]
+        assert met == [True] * number, f"{number} items of a chunk did not run at once"
+
+    def test_withdrawn_chunks_end_with_what_has_begun(self, backend: Backend) -> None:
+        """After withdraw() chunks still end, with the results of their first items"""
+        with self._open(backend, square) as driver:
+            futures = driver.submit(chunks_of(range(2000), 1000))
+            driver.session.withdraw()
+            driver.settle(futures)
+        for number, future in enumerate(futures):
+            values = future.result().unpack().values
+            expected = [(1000 * number + x) ** 2 for x in range(len(values))]
+            same_results(values, expected, f"chunk {number}")

@@ -120,6 +120,30 @@ class LosesOrderSession(ExecutorSession):
         return outer
 
 
+class ClaimsToShare(Pool):
+    """Says that workers share chunks, and gives each chunk to one."""
+
+    traits = Pool.traits._replace(shares_chunks=True)
+
+
+class Withdraws(Pool):
+    """Drops the first items of what is withdrawn instead of the last."""
+
+    def open(self, request: OpenRequest) -> Session:
+        return WithdrawingSession(self.name, self.traits, request, self.executor(request.workers))
+
+
+class WithdrawingSession(ExecutorSession):
+    def submit(self, chunk: Chunk) -> Future[Any]:
+        self.__dict__.setdefault("chunks", []).append((chunk, outer := Future[Any]()))
+        return outer
+
+    def withdraw(self) -> None:
+        for chunk, outer in self.__dict__["chunks"]:
+            outcome = _honest(self._request, chunk)
+            outer.set_result(Outcome(outcome.values[10:], (), outcome.times))
+
+
 class LeaksThread(Pool):
     """Leaves a thread behind for each session."""
 
@@ -249,6 +273,14 @@ BROKEN: dict[str, tuple[Callable[[], Backend], dict[str, str]]] = {
             # in another order, or too few of them, as chunks around sampled items differ in size
             "test_keep_their_order": " results ",
         },
+    ),
+    "claims to share chunks": (
+        ClaimsToShare,
+        {"test_shared_chunks_keep_all_workers_busy": "did not run at once"},
+    ),
+    "withdraws what was first": (
+        Withdraws,
+        {"test_withdrawn_chunks_end_with_what_has_begun": "not those of chunk 0"},
     ),
     "runs an item twice": (
         lambda: Spoiled(runs_the_last_item_twice),
