@@ -12,12 +12,46 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from amorsize.backend import Chunk, FunctionPayload
 from amorsize_local import channel
 from amorsize_local.arena import TO_WORKER, Arena
 from amorsize_local.server import FUNCTIONS_KEPT, Assignment
+
+if TYPE_CHECKING:  # the first workers would wait for its definition
+    from typing import Protocol
+
+    class Process(Protocol):
+        """A child process: multiprocessing's, or a forked one of our own."""
+
+        @property
+        def pid(self) -> int | None:
+            """Its number."""
+
+        @property
+        def exitcode(self) -> int | None:
+            """How it ended."""
+
+        @property
+        def sentinel(self) -> int:
+            """Readable once it has ended."""
+
+        def start(self) -> None:
+            """Start it."""
+
+        def join(self) -> None:
+            """Wait for its end."""
+
+        def terminate(self) -> None:
+            """Ask it to end."""
+
+        def kill(self) -> None:
+            """End it at once."""
+
+        def close(self) -> None:
+            """Forget it."""
+
 
 PATIENCE_S = 1.0
 """Seconds that all workers together get to end by themselves."""
@@ -27,37 +61,6 @@ Ticket = tuple[Chunk, "Future[Any]"]
 ours: weakref.WeakSet[channel.End | Arena] = weakref.WeakSet()
 """The caller's ends of all pipes of all sessions, and the memory that it shares with each worker,
 which no other worker may keep open."""
-
-
-class Process(Protocol):
-    """A child process: multiprocessing's, or a forked one of our own."""
-
-    @property
-    def pid(self) -> int | None:
-        """Its number."""
-
-    @property
-    def exitcode(self) -> int | None:
-        """How it ended."""
-
-    @property
-    def sentinel(self) -> int:
-        """Readable once it has ended."""
-
-    def start(self) -> None:
-        """Start it."""
-
-    def join(self) -> None:
-        """Wait for its end."""
-
-    def terminate(self) -> None:
-        """Ask it to end."""
-
-    def kill(self) -> None:
-        """End it at once."""
-
-    def close(self) -> None:
-        """Forget it."""
 
 
 _processes: weakref.WeakSet[Process] = weakref.WeakSet()
@@ -108,7 +111,7 @@ class Worker:
         if not isinstance(function, FunctionPayload):
             return assignment
         if function.digest in self.functions:
-            return assignment._replace(function=FunctionPayload(function.digest, b""))
+            return assignment.with_function(FunctionPayload(function.digest, b""))
         self.functions.append(function.digest)
         return assignment
 

@@ -10,7 +10,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from amorsize.backend import FunctionPayload, Packed, PackedOutcome, run_packed, settle_in
 from amorsize.errors import FunctionNotLoaded, ItemNotLoaded
@@ -28,30 +28,58 @@ IDLE_S = 30.0
 """Seconds after which a worker that waits for another run ends by itself."""
 
 
-class Assignment(NamedTuple):
-    """What a worker needs besides chunks; pickled only where the worker is not forked."""
+class Assignment:
+    """What a worker needs besides chunks; pickled only where the worker is not forked. No named
+    tuple, as the order below: what it takes to define two of these the first workers would wait.
 
-    function: Callable[[Any], Any] | FunctionPayload
-    """The function itself, or packed."""
-    source: IndexedSource | None
-    """The data, where it is inherited."""
-    cores: float
-    """Share of the host's cores that each worker has."""
-    environment: dict[str, str] | None = None
-    """The caller's; a worker of a forkserver would have that of the server's start."""
+    Args:
+        function: the function itself, or packed.
+        source: the data, where it is inherited.
+        cores: share of the host's cores that each worker has.
+        environment: the caller's; a worker of a forkserver would have that of the server's start.
+            ``None`` for one that is forked.
+    """
+
+    __slots__ = ("cores", "environment", "function", "source")
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any] | FunctionPayload,
+        source: IndexedSource | None,
+        cores: float,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.function, self.source, self.cores = function, source, cores
+        self.environment = environment
+
+    def with_function(self, function: FunctionPayload) -> Assignment:
+        """The same with another function."""
+        return Assignment(function, self.source, self.cores, self.environment)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Assignment, (self.function, self.source, self.cores, self.environment)
 
 
-class Order(NamedTuple):
-    """One chunk on its way to a worker; its items, if any, are in the message's other frames."""
+class Order:
+    """One chunk on its way to a worker; its items, if any, are in the message's other frames.
 
-    spans: tuple[Span, ...]
-    """Where in the data its items are."""
-    stop_on_error: bool
-    """Whether it ends at its first failing item."""
-    carried: bool
-    """Whether the items are in the message."""
-    ahead: bool
-    """Whether the outcome of the one before may still be unread."""
+    Args:
+        spans: where in the data its items are.
+        stop_on_error: whether it ends at its first failing item.
+        carried: whether the items are in the message.
+        ahead: whether the outcome of the one before may still be unread.
+    """
+
+    __slots__ = ("ahead", "carried", "spans", "stop_on_error")
+
+    def __init__(
+        self, spans: tuple[Span, ...], stop_on_error: bool, carried: bool, ahead: bool
+    ) -> None:
+        self.spans, self.stop_on_error = spans, stop_on_error
+        self.carried, self.ahead = carried, ahead
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Order, (self.spans, self.stop_on_error, self.carried, self.ahead)
 
 
 def serve(
@@ -138,7 +166,7 @@ def _with_function(assignment: Assignment, kept: OrderedDict[str, FunctionPayloa
     if not isinstance(function, FunctionPayload):
         return assignment
     if not function.data:
-        return assignment._replace(function=kept[function.digest])
+        return assignment.with_function(kept[function.digest])
     kept[function.digest] = function
     while len(kept) > FUNCTIONS_KEPT:
         kept.popitem(last=False)

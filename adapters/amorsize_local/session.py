@@ -29,7 +29,6 @@ from amorsize_local import channel
 from amorsize_local.arena import arena
 from amorsize_local.child import (
     PATIENCE_S,
-    Process,
     Ticket,
     Worker,
     confirms,
@@ -41,6 +40,8 @@ from amorsize_local.server import Assignment, Order, name_of_death, outcome_of, 
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
+
+    from amorsize_local.child import Process
 
 _AHEAD_S = 0.002
 """Chunks shorter than this are queued one ahead at a worker; longer ones wait for whoever is
