@@ -43,6 +43,7 @@ from amorsize.interrupts import (
 )
 from amorsize.on_demand import loader
 from amorsize.packing import FunctionPayload, Packed, Parcel, innermost
+from amorsize.rooms import copied, room
 from amorsize.source import IndexedSource, Span
 from amorsize.work import Chunk, OpenRequest
 from amorsize.worker import (
@@ -405,6 +406,7 @@ __all__ = [
     "WorkerLost",
     "awaited",
     "before_termination",
+    "copied",
     "deadly_sigterm",
     "declared",
     "ending_processes",
@@ -420,6 +422,7 @@ __all__ = [
     "needed",
     "own_engine",
     "process_pool_fallback",
+    "room",
     "rss_bytes",
     "run_chunk",
     "run_packed",

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from amorsize.errors import FunctionNotLoaded, UnpicklableFunction, UnpicklableItem
+from amorsize.rooms import copied
 
 PROTOCOL = 5
 _REGISTER_LOCK = threading.Lock()
@@ -55,7 +56,7 @@ class Packed:
         data = pickle.PickleBuffer(self.data) if len(self.data) >= _FRAME_BYTES else self.data
         return Packed, (data, tuple(pickle.PickleBuffer(buffer) for buffer in buffers))
 
-    def unpack(self, copied: Callable[[Any], Any] = bytearray) -> Any:
+    def unpack(self, copied: Callable[[Any], Any] = copied) -> Any:
         """The object again. Buffers that arrived read-only are ``copied``: a result must be as
         writable as the one the plain loop would have made.
         """

@@ -1,16 +1,71 @@
-"""Memory for large items that arrive read-only, used again once nobody holds them any more."""
+"""Memory for large messages that arrive. Most of what receiving them costs is the system's work
+for each page of fresh memory: so it is asked for huge pages, as numpy does for its own arrays, it
+is not filled with zeros first, and that of items is used again once nobody holds them any more.
+"""
 
 from __future__ import annotations
 
+import functools
+import mmap
 import sys
+from collections.abc import Callable
+from pickle import PickleBuffer
 from typing import Any
 
+LARGE_BYTES = 3 << 20
+"""From here on a huge page (of 2 MiB, mostly) is likely to fit in."""
 LEAST_BYTES = 256_000
 """Smaller buffers come from memory that the allocator keeps."""
 MOST_BYTES = 32_000_000
 """Bytes that a process keeps at most."""
 _COUNTS = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
 """Whether references are counted as they are taken."""
+
+
+def room(nbytes: int) -> bytearray:
+    """A bytearray whose content is undefined."""
+    if nbytes < LARGE_BYTES:
+        return bytearray(nbytes)
+    return _allocator()(nbytes)
+
+
+def copied(buffer: Any) -> bytearray:
+    """A copy of a contiguous buffer, as it lies in memory."""
+    with PickleBuffer(buffer).raw() as content:
+        if content.nbytes < LARGE_BYTES:
+            return bytearray(content)
+        data = room(content.nbytes)
+        with memoryview(data) as whole:
+            whole[:] = content
+        return data
+
+
+@functools.cache
+def _allocator() -> Callable[[int], bytearray]:
+    """How to make a large bytearray here."""
+    if sys.implementation.name != "cpython" or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return bytearray
+    try:
+        import ctypes
+
+        make: Any = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
+            ("PyByteArray_FromStringAndSize", ctypes.pythonapi)
+        )
+        advise: Any = ctypes.CFUNCTYPE(
+            ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+        )(("madvise", ctypes.CDLL(None)))
+    except (ImportError, AttributeError, OSError):
+        return bytearray
+
+    def allocate(nbytes: int) -> bytearray:
+        data: bytearray = make(None, nbytes)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(data))
+        first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
+        pages = (start + nbytes - first) // mmap.PAGESIZE
+        advise(first, pages * mmap.PAGESIZE, mmap.MADV_HUGEPAGE)  # no matter if it is refused
+        return data
+
+    return allocate
 
 
 class Rooms:
@@ -47,7 +102,7 @@ class Rooms:
             if len(room) == size and sys.getrefcount(room) == self._unused:
                 room[:] = buffer
                 return room
-        made = bytearray(buffer)
+        made = copied(buffer)
         self._rooms.append(made)
         while self.nbytes > self._most:
             del self._rooms[0]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from amorsize_local.room import copied
+from amorsize.backend import copied
 
 SLOT_BYTES = 64 << 20
 """Largest message; larger ones take the pipe."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
-from amorsize_local.room import room
+from amorsize.backend import room
 
 if TYPE_CHECKING:
     from amorsize_local.arena import Arena

@@ -7,13 +7,28 @@ import threading
 
 import pytest
 
-from amorsize.rooms import LEAST_BYTES, Rooms
+from amorsize.rooms import LARGE_BYTES, LEAST_BYTES, Rooms, copied
 
 SIZE = 2 * LEAST_BYTES
 
 
 def filled(number: int) -> bytes:
     return bytes([number]) * SIZE
+
+
+@pytest.mark.parametrize("size", [0, 7, LARGE_BYTES, LARGE_BYTES + 4097])
+def test_copies_are_equal_and_writable(size: int) -> None:
+    content = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    copy = copied(memoryview(content))
+    assert copy == content
+    copy += b"more"  # nothing of ours holds it
+    assert len(copy) == size + 4
+
+
+def test_a_copy_of_an_array_in_order_of_columns_is_what_lies_in_memory() -> None:
+    np = pytest.importorskip("numpy")
+    array = np.asfortranarray(np.arange(1_000_000.0).reshape(1000, 1000))
+    assert copied(array) == array.tobytes(order="F")
 
 
 def test_what_is_held_stays_as_it_is() -> None:
