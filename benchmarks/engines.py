@@ -9,8 +9,11 @@ import time
 from collections.abc import Iterator
 
 from benchmarks.harness import ROOT
+from benchmarks.load import wait_for_quiet
 
 WORKERS = 2
+_PATIENCE_S = 5.0
+"""Most seconds to wait until an engine has done what a new connection makes it do."""
 
 
 def _nap(seconds: float) -> int:
@@ -43,7 +46,8 @@ def running(engine: str) -> Iterator[str]:
 @contextlib.contextmanager
 def connected(engine: str, address: str | None) -> Iterator[None]:
     """A connection of this process to the engine at an address, to one of its own without; all
-    workers are up. Without engine nothing happens.
+    workers are up, and nothing starts any more: Ray starts a third one for two, which would take
+    a core for the first tenths of a second. Without engine nothing happens.
     """
     with contextlib.ExitStack() as stack:
         if engine and not address:
@@ -56,6 +60,8 @@ def connected(engine: str, address: str | None) -> Iterator[None]:
             client.gather(client.map(_nap, [0.1] * WORKERS, pure=False))
         elif engine == "ray":
             _connect_ray(str(address), stack)
+        if engine:
+            wait_for_quiet(_PATIENCE_S)
         yield
 
 
