@@ -26,12 +26,13 @@ class SharedChunk:
     Args:
         request: the function, and where the items are if the chunk does not hold them.
         chunk: the items.
+        future: ends with the last of them; gets the ``Outcome``. Both are let go of then: whoever
+            holds the chunk for longer holds no results.
     """
 
-    def __init__(self, request: OpenRequest, chunk: Chunk) -> None:
-        self.future: Future[Any] = Future()
-        """Ends with the last of the items; holds an ``Outcome``."""
-        self.future.set_running_or_notify_cancel()
+    def __init__(self, request: OpenRequest, chunk: Chunk, future: Future[Any]) -> None:
+        future.set_running_or_notify_cancel()
+        self._future: Future[Any] | None = future
         self._function, self._item = request.function, request.reader_of(chunk)
         self._stop_on_error = chunk.stop_on_error
         self._values: list[Any] = [None] * chunk.count
@@ -107,11 +108,14 @@ class SharedChunk:
             self._finish()
 
     def _finish(self) -> None:
+        future, self._future = self._future, None
+        values, self._values, self._item = self._values, [], _nothing
+        assert future is not None
         if self._unread is not None:
-            self.future.set_exception(self._unread)
+            future.set_exception(self._unread)
             return
-        failures, values = sorted(self._failures, key=lambda failure: failure[0]), self._values
         del values[self._end :]
+        failures = sorted(self._failures, key=lambda failure: failure[0])
         if failures and self._stop_on_error:
             del values[failures[0][0] :], failures[1:]
         times = ChunkTimes(
@@ -125,4 +129,8 @@ class SharedChunk:
             workers=max(1, self._threads),
         )
         found = tuple(Failure(position, error) for position, error in failures)
-        self.future.set_result(Outcome(values, found, times))
+        future.set_result(Outcome(values, found, times))
+
+
+def _nothing(position: int) -> None:
+    """Reads items of a chunk that has ended: there are none."""

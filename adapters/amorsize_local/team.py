@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ class TeamSession(Session):
         self._request, self.workers = request, request.workers
         self._turns: SimpleQueue[SharedChunk | None] = SimpleQueue()
         """Chunks, each as often as there may be threads for its items; ``None`` sends one home."""
-        self._open: set[SharedChunk] = set()
+        self._open: weakref.WeakSet[SharedChunk] = weakref.WeakSet()
         self._threads: list[threading.Thread] = []
         self._leaving = False
         try:
@@ -43,9 +44,11 @@ class TeamSession(Session):
 
     def submit(self, chunk: Chunk) -> Future[Any]:
         """Let threads work on a chunk."""
-        shared = SharedChunk(self._request, chunk)
+        from concurrent.futures import Future
+
+        future: Future[Any] = Future()
+        shared = SharedChunk(self._request, chunk, future)
         self._open.add(shared)
-        shared.future.add_done_callback(lambda _: self._open.discard(shared))
         hands = min(chunk.count, self.workers)
         for _ in range(hands):
             self._turns.put(shared)
@@ -54,7 +57,7 @@ class TeamSession(Session):
         while len(self._threads) < self.workers and hands and shared.has_more:
             self._start_another()
             hands -= 1
-        return shared.future
+        return future
 
     def all_out(self) -> None:
         """Let threads leave that find nothing to do, while the last items run: joining them all at

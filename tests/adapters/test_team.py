@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -132,7 +133,7 @@ def test_a_cancel_starts_no_more_items() -> None:
     begun.wait(10.0)
     closing = threading.Thread(target=session.close, kwargs={"cancel": True})
     closing.start()
-    while session._open and not session._turns.qsize():
+    while not session._turns.qsize():  # where it sends the thread home
         closing.join(0.01)
     release.set()
     closing.join(10.0)
@@ -152,3 +153,20 @@ def test_a_run_keeps_all_threads_busy_from_the_start() -> None:
     assert plan.profile.remaining is not None
     together.append(threading.Barrier(plan.profile.remaining))
     assert plan.run() == list(range(40))
+
+
+def test_results_are_let_go_of_while_threads_are_busy() -> None:
+    release = threading.Event()
+    session = _team(lambda item: _Result() if item else release.wait(10.0), 2, 3)
+    busy = session.submit(Chunk(0, ((0, 1),)))
+    outcome = session.submit(Chunk(1, ((1, 3),))).result(10.0)  # its second turn is never taken
+    kept = weakref.ref(outcome.values[0])
+    del outcome
+    assert kept() is None
+    release.set()
+    busy.result(10.0)
+    session.close(cancel=False)
+
+
+class _Result:
+    """Can be watched."""
