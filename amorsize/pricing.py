@@ -169,9 +169,10 @@ def compare(backend: Backend, *, workers: int, expected_s: float, seen_s: float)
 
 def started(backend: Backend) -> bool:
     """Note that this process has started the engine; true if it had not before."""
+    engine = (backend.name, backend.configuration())
     with _lock:
-        first = _is_first(backend)
-        _started.add((backend.name, backend.configuration()))
+        first = engine not in _started
+        _started.add(engine)
     return first
 
 

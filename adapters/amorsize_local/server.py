@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import select
@@ -96,6 +97,9 @@ def serve(
     sees the end of its orders when the caller is gone, however it ended. So is its ``first`` order,
     which need not wait for the pipe.
     """
+    if assignment.environment is None:
+        # Else the collector would look at all that is inherited, and each look copies a page.
+        gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for end in foreign:

@@ -13,7 +13,7 @@ large it is, the caller included. Threads beyond that number belong to somebody 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from amorsize.probes.host import Host
@@ -103,16 +103,24 @@ def loaded_pools(host: Host) -> tuple[list[Library], bool]:
     paths: dict[str, None] = {}
     others = False
     text = host.read("/proc/self/maps") or ""
-    known = [name for name in ("openblas", *_OTHER_POOLS) if name in text]
-    for line in text.splitlines() if known else ():  # a thousand, few of which matter
-        if not any(name in line for name in known):
-            continue
-        path = line[line.find("/") :] if "/" in line else ""
-        base = path.rpartition("/")[2]
-        if "openblas" in base:
-            paths[path] = None
-        others = others or base.startswith(_OTHER_POOLS)
+    for name in ("openblas", *_OTHER_POOLS):
+        for line in _lines_with(name, text):
+            path = line[line.find("/") :] if "/" in line else ""
+            base = path.rpartition("/")[2]
+            if "openblas" in base:
+                paths[path] = None
+            others = others or base.startswith(_OTHER_POOLS)
     return [Library(path) for path in paths], others
+
+
+def _lines_with(word: str, text: str) -> Iterator[str]:
+    """The few lines of a long text that hold a word."""
+    at = text.find(word)
+    while at >= 0:
+        end = text.find("\n", at)
+        end = len(text) if end < 0 else end
+        yield text[text.rfind("\n", 0, at) + 1 : end]
+        at = text.find(word, end)
 
 
 class PoolSizes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -175,3 +176,16 @@ def test_a_worker_with_nothing_left_to_do_ends_before_the_session() -> None:
     session.close(cancel=False)
     assert again.result().unpack().values == [2]
     assert children() <= before
+
+
+def test_what_a_worker_inherits_is_none_of_its_collectors_business() -> None:
+    caller = os.getpid()
+
+    def frozen(_: int) -> bool | None:
+        return None if os.getpid() == caller else gc.get_freeze_count() > 1000
+
+    before = gc.get_freeze_count()
+    fork = {"backend": "multiprocessing", "options": {"start_method": "fork"}}
+    found = amorsize.map(frozen, range(100), workers=2, chunk_size=5, **fork)  # type: ignore[arg-type]
+    assert set(found) - {None} == {True}
+    assert gc.get_freeze_count() == before
