@@ -24,7 +24,7 @@ from amorsize.backend import (
     WorkerLost,
     shielded,
 )
-from amorsize.probes import oom_kills
+from amorsize.probes import fork_safety, oom_kills
 from amorsize_local import channel
 from amorsize_local.arena import arena
 from amorsize_local.child import (
@@ -78,6 +78,8 @@ class ProcessSession(Session):
         start, and need not wait for the pipe."""
         self._all_out = False
         """Whether no more chunks are expected."""
+        self._was_safe = False
+        """Whether forking was safe when the first ones were; it may have been asked for anyway."""
         self._ooms: int | None = None
         """Kills for want of memory before the workers had anything to do."""
         self._keep: Callable[[ProcessSession], None] | None = None
@@ -312,6 +314,7 @@ class ProcessSession(Session):
         """Fork a worker for the chunk whose turn it is; whether there may be more."""
         first = self._queue[0] if self._queue[0][0].items is None else None
         try:
+            self._check_safety()
             with shielded():
                 self._start_worker(first)
                 self._vacant -= 1
@@ -323,6 +326,17 @@ class ProcessSession(Session):
             return False
         self._send(next(reversed(self._workers.values())), ahead=False)
         return True
+
+    def _check_safety(self) -> None:
+        """Other workers do if forking is safe no longer: a stream's consumer, say, may have started
+        threads since the session opened.
+        """
+        if self._ooms is None:  # nobody has had a turn yet
+            self._was_safe = self._was_safe or bool(fork_safety())
+        if self._ooms is None or not self._was_safe or not self._workers:
+            return
+        if not (safety := fork_safety()):
+            raise OSError(f"forking is no longer safe: {safety.reason}")
 
     def _do_without_another(self, error: OSError) -> None:
         """No more workers can be started now; those that are there are enough, if there are any."""

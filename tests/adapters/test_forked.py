@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 import amorsize
 from amorsize.backend import Backend, Chunk, OpenRequest
+from amorsize.probes import fork_safety
 from amorsize.source import source_of
 from amorsize.testing import BackendContract
 from amorsize_local import forked
@@ -189,3 +191,25 @@ def test_what_a_worker_inherits_is_none_of_its_collectors_business() -> None:
     found = amorsize.map(frozen, range(100), workers=2, chunk_size=5, **fork)  # type: ignore[arg-type]
     assert set(found) - {None} == {True}
     assert gc.get_freeze_count() == before
+
+
+def test_no_worker_is_forked_beside_threads_that_were_not_there_before() -> None:
+    if not fork_safety():
+        pytest.skip("the test runner has threads of its own")
+    source = source_of(range(8))
+    session = ProcessBackend("fork").open(OpenRequest(abs, 2, source))  # type: ignore[arg-type]
+    release = threading.Event()
+    try:
+        first = session.submit(Chunk(0, ((0, 2),)))
+        session.wait([first], 30.0)
+        theirs = threading.Thread(target=release.wait, args=(30.0,))
+        theirs.start()
+        before = children()
+        others = [session.submit(Chunk(n, ((2 * n, 2 * n + 2),))) for n in (1, 2, 3)]
+        for future in others:
+            session.wait([future], 30.0)
+        assert [future.result().unpack().values for future in others] == [[2, 3], [4, 5], [6, 7]]
+        assert children() <= before
+    finally:
+        release.set()
+        session.close(cancel=False)
