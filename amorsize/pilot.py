@@ -17,6 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from amorsize.lanes import State, foreseen
+from amorsize.pace import Arrival, Pace, pace_of
 from amorsize.sampler import Sample, positions
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class _Seen(NamedTuple):
     outcome: Outcome
     first: bool
     """Whether it was the first of its worker."""
+    at_s: float
+    """When it was back."""
 
 
 class Pilot:
@@ -101,7 +104,7 @@ class Pilot:
         worker = outcome.times.worker
         self._ends.append(time.perf_counter())
         seen = self._blocks if is_block else self._seen
-        seen.append(_Seen(chunk, outcome, worker not in self._known))
+        seen.append(_Seen(chunk, outcome, worker not in self._known, self._ends[-1]))
         self._known.add(worker)
 
     def look(self, feed: Feed, report: RunReport, flying: Sequence[Chunk]) -> bool:
@@ -173,7 +176,14 @@ class Pilot:
         results = [(seen.chunk.first_index, seen.outcome.values) for seen in usual]
         items = [item for seen in usual for item in seen.chunk.items or ()]
         start = usual[-1].chunk.first_index
-        return self._planning.informed(Sample(seen, results, items, start), self._workers)
+        sample = Sample(seen, results, items, start)
+        return self._planning.informed(sample, self._workers, self._pace())
+
+    def _pace(self) -> Pace | None:
+        """How fast the last kind of chunks came back, blocks if there are some."""
+        seen = self._blocks or self._seen
+        came = [Arrival(one.at_s, len(one.outcome.values)) for one in seen]
+        return pace_of(came, self._workers)
 
     def _predict(
         self, decision: Decision, feed: Feed, report: RunReport, flying: Sequence[Chunk]

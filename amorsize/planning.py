@@ -39,6 +39,7 @@ from amorsize.voices import Heard
 from amorsize.worker import worker_name
 
 if TYPE_CHECKING:
+    from amorsize.pace import Pace
     from amorsize.resume import Resumption
 
 _SEED_REFUSES_THREADS = (
@@ -146,11 +147,13 @@ class Planning:
         single = fixed(self.chunk_size or 1, chosen.workers)
         return decision._replace(chosen=chosen._replace(schedule=single)), backend
 
-    def informed(self, sample: Sample, workers: int) -> Decision:
-        """The decision for the backend of :meth:`on` with what a run has seen of its first items;
-        nothing is measured while it is under way.
+    def informed(self, sample: Sample, workers: int, pace: Pace | None) -> Decision:
+        """The decision for the backend of :meth:`on` with what a run has seen of its first items,
+        and of how fast they came; nothing is measured while it is under way.
         """
         from copy import copy
+
+        from amorsize.pace import believed
 
         again = copy(self)
         again.sample = sample
@@ -159,7 +162,10 @@ class Planning:
         again._measure_packing(inputs=not traits.inherits_memory)
         wish = Wish(workers, self.chunk_size)
         seen = declared(1.0, "seen in the workers themselves")
-        offers = [o._replace(costs=o.costs._replace(slowdown=seen)) for o in self.offers]
+        offers = [
+            offer._replace(costs=believed(offer.costs, again.profile, pace)._replace(slowdown=seen))
+            for offer in self.offers
+        ]
         return decide(again.profile, offers, wish)
 
     def backend_of(self, candidate: Candidate) -> Backend:

@@ -25,7 +25,7 @@ without being asked to, the second.
 _BURST = (24, 20)
 """Chunks and their items in the burst that the costs must explain."""
 _TRIES = 3
-_FOR_LARGE_S = 0.15
+_FOR_LARGE_S = 0.1
 """Seconds of those for repeats that go to large messages."""
 _UP = declared(0.0, "already running")
 
@@ -60,7 +60,7 @@ def calibrate(
         CalibrationFailed: with the reason, after everything that was started has been stopped.
     """
     default_s = STEADY_S["remote" if backend.traits.remote else "local"]
-    if large and backend.traits.remote:
+    if backend.traits.remote:
         default_s -= _FOR_LARGE_S
     if limit_s is None:
         cold = backend.traits.remote and not backend.availability().running

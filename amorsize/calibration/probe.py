@@ -95,14 +95,14 @@ class Probe:
         self.answers(item, count)
         return time.perf_counter() - begin
 
-    def trip_alone(self, item: Any = NOTHING, *, stored: bool = False) -> float:
-        """Seconds of a round trip with nothing else on its way, not even what the engine still
-        has to tell of the one before: some send at intervals, and a message would get lost in
-        the wait for the next.
+    def trip_alone(self, item: Any = NOTHING, count: int = 1, *, stored: bool = False) -> float:
+        """Seconds of a round trip of ``count`` chunks with nothing else on its way, not even what
+        the engine still has to tell of the one before: some send at intervals, and a message
+        would get lost in the wait for the next.
         """
         ready = max(self._sent + 2 * self.latency_s, self._back + self.latency_s)
         time.sleep(max(0.0, ready + self.latency_s / 4 - time.perf_counter()))
-        return self.trip(item, stored=stored)
+        return self.trip(item, count, stored=stored)
 
     def worker_cpu_s(self) -> float:
         """CPU seconds that a worker has used since its process was started; 0 for a thread."""

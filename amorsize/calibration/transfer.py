@@ -27,8 +27,12 @@ NEGLIGIBLE_BYTE_S = 1e-9
 _NEGLIGIBLE_TRIP = 0.2
 """Nor does noise of less than this share of a round trip."""
 _MESSAGES = 5
+_AT_ONCE, _LARGE_AT_ONCE = 3, 2
+"""Messages on their way together where a round trip is long, and large ones: a run has as many
+there, whose copies at the caller, the engine and the workers overlap."""
 _FEWER_BYTES = 16_000_000
-"""Size of large messages to an engine that takes long for them, while a plan waits."""
+"""Size of large messages to an engine that takes long for them, while a plan waits: as large as
+chunks become there."""
 
 
 class Messages(NamedTuple):
@@ -80,7 +84,7 @@ def transfers(
         shared = Transfer(medium=declared(0.0, "shared memory"))
         return Transfers(shared, None, shared)
     courier = _Courier(probe, budget, full=full)
-    wanted = LARGE_FIGURES if full else large
+    wanted = LARGE_FIGURES if full else {*large, *courier.usual}
     nbytes = courier.large_bytes
     asks = [ask._replace(result_bytes=min(ask.result_bytes, nbytes)) for ask in ASKS]
     out = courier.plainly(Messages(*asks), _Large.of("out", wanted))
@@ -88,12 +92,17 @@ def transfers(
         inherited = Transfer(medium=declared(0.0, "inherited by the workers"))
         return Transfers(inherited, None, out)
     into = _Large.of("in", wanted)
-    buffers = Block(bytearray(MEDIUM_BYTES)), Block(bytearray(nbytes * into.out_of_band))
-    plain = bytes(SMALL_BYTES), bytes(MEDIUM_BYTES), bytes(nbytes * into.in_band)
+    buffers = Block(_filled(MEDIUM_BYTES)), Block(_filled(nbytes * into.out_of_band))
+    plain = _filled(SMALL_BYTES), _filled(MEDIUM_BYTES), _filled(nbytes * into.in_band)
     sent = Messages(*plain, *buffers)
     if not traits.stores_inputs:
         return Transfers(courier.plainly(sent, into), None, out)
     return Transfers(*courier.both_ways(sent, into), out)
+
+
+def _filled(nbytes: int) -> bytes:
+    """Zeros that nobody has written may have no memory of their own, and cost next to nothing."""
+    return b"\1" * nbytes
 
 
 class _Large(NamedTuple):
@@ -117,9 +126,12 @@ class _Courier:
         whole = self._quick or not probe.carries_items
         self.large_bytes = LARGE_BYTES if full or whole else _FEWER_BYTES
         """Size of large messages."""
+        self.usual = () if self._quick else ("buffer_in_50m_s", "buffer_out_50m_s")
+        """Figures of large messages that are measured in any case: where a chunk costs
+        milliseconds whatever it holds, chunks of large items become that large."""
         self._least = 3 if self._quick else 2
-        self._trip(NOTHING)  # disturbed by what went before
-        self._empties = [self._trip(NOTHING) for _ in range(3 if self._quick else 1)]
+        self._trip(NOTHING, 1)  # disturbed by what went before
+        self._empties = [self._empty() for _ in range(3 if self._quick else 2)]
 
     def plainly(self, messages: Messages, wanted: _Large) -> Transfer:
         """Within tasks. In a long round trip a thousand bytes get lost."""
@@ -165,31 +177,36 @@ class _Courier:
 
     @property
     def _has_time(self) -> bool:
-        """Whether there is time for bytes out of band, which are not much different."""
-        return self._quick or self._budget.allows(0.0, share=0.5)
+        """Whether there is time for bytes out of band in messages of all sizes."""
+        return self._quick
 
     def _rates(
         self, message: object, nbytes: int, least: int, ways: Sequence[bool] = (False,)
     ) -> list[Figure]:
         """Seconds per byte on each of the ways: whether through the store."""
         times: list[list[float]] = [[] for _ in ways]
+        count = self._together(nbytes)
 
         def turn() -> float:
             for stored, walls in zip(ways, times, strict=True):
-                walls.append(self._trip(message, stored=stored))
+                walls.append(self._trip(message, count, stored=stored))
             return sum(walls[-1] for walls in times)
 
-        if nbytes <= MEDIUM_BYTES:  # larger ones drown it
-            self._empties.append(self._trip(NOTHING))
+        if self._quick and nbytes <= MEDIUM_BYTES:  # larger ones drown it
+            self._empties.append(self._empty())
         if least > 2:
-            self._trip(message)  # the first large message touches fresh memory
+            self._trip(message, count)  # the first large message touches fresh memory
         most = _MESSAGES
         if nbytes > MEDIUM_BYTES:
-            most = 2 if nbytes == LARGE_BYTES else 1
+            most = 2
         repeated(turn, self._budget, least=least, most=most)
         negligible = max(NEGLIGIBLE_BYTE_S, _NEGLIGIBLE_TRIP * self._probe.latency_s / nbytes)
         empty_s = self._typical(self._empties).value
-        return [quality.rate(self._typical(w), empty_s, nbytes, negligible) for w in times]
+        return [quality.rate(self._typical(w), empty_s, count * nbytes, negligible) for w in times]
+
+    def _empty(self) -> float:
+        """Seconds of as many chunks of nothing as there are messages."""
+        return self._trip(NOTHING, self._together(0))
 
     def _typical(self, times: Sequence[float]) -> Repeats:
         """The median; of the few trips that there is time for where they take long, the least:
@@ -198,10 +215,16 @@ class _Courier:
         found = summary(times)
         return found if self._quick else found._replace(value=min(times))
 
-    def _trip(self, message: object, *, stored: bool = False) -> float:
-        if self._quick:
-            return self._probe.trip(message, stored=stored)
-        return self._probe.trip_alone(message, stored=stored)
+    def _together(self, nbytes: int) -> int:
+        """Messages of a size that are on their way at once."""
+        if self._quick or nbytes == LARGE_BYTES:
+            return 1
+        return _AT_ONCE if nbytes <= MEDIUM_BYTES else _LARGE_AT_ONCE
+
+    def _trip(self, message: object, count: int, *, stored: bool = False) -> float:
+        if self._quick or count == _LARGE_AT_ONCE:  # which no wait is long against
+            return self._probe.trip(message, count, stored=stored)
+        return self._probe.trip_alone(message, count, stored=stored)
 
 
 def _small(small: Figure, medium: Figure) -> Figure:
