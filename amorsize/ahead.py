@@ -16,8 +16,11 @@ import amorsize.probes.blas
 import amorsize.probes.openblas
 import amorsize.sharing
 import amorsize.sizes
+from amorsize.files import keep_freed_memory
 
 with suppress(ImportError):  # Windows
     import fcntl
+
+keep_freed_memory()  # forked workers inherit that
 
 __all__ = ["amorsize", "fcntl", "select", "zlib"]

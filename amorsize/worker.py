@@ -12,6 +12,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.errors import RemoteTraceback, ResultNotLoaded, UnpicklableResult, shorten
+from amorsize.files import keep_freed_memory
 from amorsize.guard import packing, rest
 from amorsize.packing import FunctionPayload, Packed, Parcel, dumps, pack
 from amorsize.rooms import Rooms
@@ -330,6 +331,7 @@ def settle_in(cores: float) -> None:
     from amorsize.probes.nesting import SHARE_VARIABLE
 
     os.environ[SHARE_VARIABLE] = f"{cores:.3f}"
+    keep_freed_memory()
     limit_inner_threads(max(1, int(cores)))
 
 

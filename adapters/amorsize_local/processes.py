@@ -96,11 +96,12 @@ class ProcessBackend(Backend):
 
     def configuration(self) -> str:
         """Costs depend on the start method; of a fork also on the caller's memory, whose page
-        tables are copied: measured anew for each four-fold size.
+        tables are copied: measured anew for each four-fold size. Costs that were measured before
+        workers were forked with their first chunk are others.
         """
         if self.start_method != "fork":
             return self.start_method
-        return f"fork-{4 ** max(3, _log4(rss_bytes() / MIB))}MiB"
+        return f"fork-with-chunk-{4 ** max(3, _log4(rss_bytes() / MIB))}MiB"
 
     def open(self, request: OpenRequest) -> Session:
         """Start the workers; the function is inherited, or sent to each once."""
