@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -201,6 +202,8 @@ def _plan(
         taken, resumption = _sample(fn, source, policy, journal, named)
     else:
         taken = unsampled(source)
+        with suppress(Exception):  # what it cannot do it says when it is opened
+            backend.prepare()
     planning = Planning(fn, source, taken, workers, chunk_size, options or {}, policy)
     planning.automatically = automatic
     planning.resumption, planning.voices = resumption, voices

@@ -330,6 +330,12 @@ class Backend(ABC):
         """
         return ""
 
+    def prepare(self) -> None:  # noqa: B027 - optional
+        """A run is about to be planned on this engine, which is up: what its workers have to load
+        for chunks may be loaded meanwhile. Does not wait, and starts nothing that outlives it;
+        nothing by default.
+        """
+
     def fallback_costs(self) -> BackendCosts:
         """Documented defaults, used until costs are measured and shown as fallback. The
         defaults here are those of a local process pool (docs/costs.md).

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from amorsize.backend import (
-    Availability,
-    Backend,
-    BackendCosts,
-    Capacity,
-    OpenRequest,
-    Session,
-    Traits,
-    fallback,
-    installed_version,
-    is_installed,
-)
+from amorsize import backend as contract
+from amorsize.backend import Availability, Backend, BackendCosts, Capacity, fallback
 from amorsize.errors import InvalidArgument
 from amorsize.probes import Limits
 
@@ -26,6 +18,9 @@ if TYPE_CHECKING:
     from amorsize_ray.arguments import RayArguments
 
 REMEDY = 'pip install "amorsize[ray]"'
+_FRESH_S = 0.1
+"""Seconds for which a cluster keeps the size that it was last seen with: planning asks for it many
+times, and each time Ray asks its head node."""
 
 
 class RayBackend(Backend):
@@ -36,7 +31,7 @@ class RayBackend(Backend):
     """
 
     name = "ray"
-    traits = Traits(remote=True, survives_worker_death=True, stores_inputs=True, rank=4)
+    traits = contract.Traits(remote=True, survives_worker_death=True, stores_inputs=True, rank=4)
     options: Mapping[str, str] = {  # type: ignore[misc]
         "num_cpus": "logical CPUs that each chunk reserves (default 1)"
     }
@@ -59,7 +54,7 @@ class RayBackend(Backend):
 
     def availability(self) -> Availability:
         """Installed, and whether a session is up."""
-        if not is_installed("ray"):
+        if not contract.is_installed("ray"):
             return Availability(False, "Ray is not installed", REMEDY)
         if self.session_is_up():
             return Availability(True, "the session that is up", running=True)
@@ -69,19 +64,24 @@ class RayBackend(Backend):
         """The cluster's logical CPUs over a chunk's; this host's cores if none is up."""
         if not self.session_is_up():
             return Capacity(limits.workers, limits.cores)
-        cores = float(sys.modules["ray"].cluster_resources().get("CPU", 1.0))
+        cores = _cpus(*_now())
         return Capacity(max(1, int(cores / self.num_cpus)), max(1.0, cores))
 
     def configuration(self) -> str:
         """Costs depend on Ray's version, and on the cluster if one is up."""
-        release = installed_version("ray")
+        release = contract.installed_version("ray")
         if not self.session_is_up():
             return f"{release}-own"
-        ray = sys.modules["ray"]
-        cores = ray.cluster_resources().get("CPU", 1.0)
-        return f"{release}-{ray.get_runtime_context().gcs_address}-{cores:g}"
+        return f"{release}-{_now()[0]}-{_cpus(*_now()):g}"
 
-    def open(self, request: OpenRequest) -> Session:
+    def prepare(self) -> None:
+        """Have workers import what runs chunks while the caller plans."""
+        if self.session_is_up():
+            from amorsize_ray.session import prepare
+
+            prepare(_now()[0], self.num_cpus)
+
+    def open(self, request: contract.OpenRequest) -> contract.Session:
         """Attach to the session, or start a local one that ends with the run."""
         from amorsize_ray.session import RaySession
 
@@ -101,3 +101,14 @@ class RayBackend(Backend):
         size = max(1, plan.fixed_chunk_size)
         batches = plan.workers if plan.items is None else math.ceil(plan.items / size)
         return RayArguments(size, max(1, batches), self.num_cpus, 2 * plan.workers, plan.workers)
+
+
+def _now() -> tuple[str, int]:
+    """Address of the cluster, and a number that stays the same for a moment."""
+    address = sys.modules["ray"].get_runtime_context().gcs_address
+    return str(address), int(time.monotonic() / _FRESH_S)
+
+
+@lru_cache(maxsize=1)
+def _cpus(_address: str, _moment: int) -> float:
+    return float(sys.modules["ray"].cluster_resources().get("CPU", 1.0))

@@ -32,17 +32,19 @@ _fetched: dict[str, Callable[[Any], Any]] = {}
 """In a worker: the latest function from the object store, by its digest."""
 
 
-def run_embedded(*call: Any) -> contract.PackedOutcome:
+def run_embedded(*call: Any) -> contract.PackedOutcome | None:
     """Run a chunk in a worker with a function that came with it. Ray's handler of SIGTERM would
     raise ``SystemExit`` in the item that runs, and it would count as the item's own. Children that
     an item forks must not look like the worker, if that dies.
     """
+    if not call:
+        return None  # see prepare()
     contract.kept_from_children("/sockets/raylet")
     with contract.deadly_sigterm("ray."):
         return contract.run_packed(*call)
 
 
-def run_shipped(digest: str, box: list[Any], *chunk: Any) -> contract.PackedOutcome:
+def run_shipped(digest: str, box: list[Any], *chunk: Any) -> contract.PackedOutcome | None:
     """Run a chunk in a worker with a function from the object store. The reference is boxed, so
     that Ray does not unpack the function for each task.
     """
@@ -54,8 +56,20 @@ def run_shipped(digest: str, box: list[Any], *chunk: Any) -> contract.PackedOutc
 
 _remote = lru_cache(ray.remote)
 """A function as a task of Ray's; kept, because Ray sends each new one to all workers."""
+_MOST_PREPARED = 16
+"""Workers that are prepared at most: of many, chunks that are on their way prepare the others."""
 _END_S = 0.1
 """Seconds that chunks get to end before they are cancelled."""
+
+
+@lru_cache(maxsize=1)
+def prepare(_address: str, num_cpus: float) -> None:
+    """Give the workers of a session something to do that has them import this module, once. To Ray
+    it is the same task as a chunk with a small function, which so goes to the same workers.
+    """
+    task = _remote(run_embedded).options(num_cpus=num_cpus, max_retries=0)
+    for _ in range(min(_slots(num_cpus), _MOST_PREPARED)):
+        task.remote()
 
 
 class RaySession(contract.RelaySession):

@@ -242,3 +242,25 @@ def test_workers_have_large_items_for_themselves(ray: Any) -> None:
     latest = max(told, key=len)
     assert sorted(set(latest)) == sorted(latest)  # none was overwritten by a later one
     assert all(float(item[0]) == number for number, item in enumerate(items))
+
+
+PREPARED = """
+import sys, time, ray
+from amorsize_ray.backend import RayBackend
+ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+backend, loaded = RayBackend(), ray.remote(lambda: "amorsize_ray.session" in sys.modules)
+before, deadline = ray.get(loaded.remote()), time.monotonic() + 30
+backend.prepare()
+while not (after := ray.get(loaded.remote())) and time.monotonic() < deadline:
+    pass
+print(before, after)
+ray.shutdown()
+backend.prepare()
+print(ray.is_initialized())
+"""
+
+
+def test_workers_load_what_runs_chunks_before_there_is_one() -> None:
+    """And no session is started for that."""
+    done = subprocess.run([sys.executable, "-c", PREPARED], capture_output=True, text=True)
+    assert done.stdout == "False True\nFalse\n", done.stderr
