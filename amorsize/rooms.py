@@ -1,6 +1,10 @@
 """Memory for large messages that arrive. Most of what receiving them costs is the system's work
 for each page of fresh memory: so it is asked for huge pages, as numpy does for its own arrays, it
 is not filled with zeros first, and that of items is used again once nobody holds them any more.
+
+Huge pages take half the time of small ones, mostly. But a virtual machine may have given memory
+that was free for seconds back to its host, in just such pieces: then they take four times as long,
+and small ones, which are left of what others have used, do not. So copies tell which to take.
 """
 
 from __future__ import annotations
@@ -8,12 +12,15 @@ from __future__ import annotations
 import functools
 import mmap
 import sys
+import time
 from collections.abc import Callable
 from pickle import PickleBuffer
 from typing import Any
 
 LARGE_BYTES = 3 << 20
 """From here on a huge page (of 2 MiB, mostly) is likely to fit in."""
+_AGAIN = 64
+"""One copy in so many looks how long the other pages take now."""
 LEAST_BYTES = 256_000
 """Smaller buffers come from memory that the allocator keeps."""
 MOST_BYTES = 32_000_000
@@ -34,10 +41,40 @@ def copied(buffer: Any) -> bytearray:
     with PickleBuffer(buffer).raw() as content:
         if content.nbytes < LARGE_BYTES:
             return bytearray(content)
-        data = room(content.nbytes)
-        with memoryview(data) as whole:
-            whole[:] = content
+        huge, begin = _pages.huge(), time.perf_counter()
+        if huge:
+            data = room(content.nbytes)
+            with memoryview(data) as whole:
+                whole[:] = content
+        else:
+            data = bytearray(content)
+        _pages.took(huge, time.perf_counter() - begin, content.nbytes)
         return data
+
+
+class Pages:
+    """Which pages large copies take less time with, huge or small ones, as the last copies tell."""
+
+    def __init__(self) -> None:
+        self._byte_s: dict[bool, float] = {}
+        self._copies = 0
+
+    def huge(self) -> bool:
+        """Which to take for the next copy."""
+        self._copies += 1
+        for kind in (True, False):
+            if kind not in self._byte_s:
+                return kind
+        better = self._byte_s[True] <= self._byte_s[False]
+        return better if self._copies % _AGAIN else not better
+
+    def took(self, huge: bool, seconds: float, nbytes: int) -> None:
+        """What a copy took."""
+        seen = seconds / nbytes
+        self._byte_s[huge] = (self._byte_s.get(huge, seen) + seen) / 2
+
+
+_pages = Pages()
 
 
 @functools.cache

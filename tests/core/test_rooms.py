@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from amorsize.rooms import LARGE_BYTES, LEAST_BYTES, Rooms, copied
+from amorsize.rooms import LARGE_BYTES, LEAST_BYTES, Pages, Rooms, copied
 
 SIZE = 2 * LEAST_BYTES
 
@@ -23,6 +23,23 @@ def test_copies_are_equal_and_writable(size: int) -> None:
     assert copy == content
     copy += b"more"  # nothing of ours holds it
     assert len(copy) == size + 4
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_pages_are_those_that_took_less_time_lately(quick: bool) -> None:
+    """Both are tried, now and then again: what was slow may be quick later."""
+    pages, taken = Pages(), list[bool]()
+
+    def copy(better: bool) -> None:
+        taken.append(pages.huge())
+        pages.took(taken[-1], 1.0 if taken[-1] == better else 4.0, 1)
+
+    for _ in range(200):
+        copy(quick)
+    assert 2 <= 200 - taken.count(quick) <= 10
+    for _ in range(600):
+        copy(not quick)
+    assert taken[-50:].count(not quick) >= 48
 
 
 def test_a_copy_of_an_array_in_order_of_columns_is_what_lies_in_memory() -> None:
