@@ -20,7 +20,7 @@ from amorsize.errors import AmorsizeError, BackendUnavailable
 from amorsize.feed import Feed
 from amorsize.gain import Gain
 from amorsize.judge import AFTER_ALL, FirstFailure, Judge
-from amorsize.planner import Decision, Offer
+from amorsize.planner import REMOTE_CHUNK_BYTES, Decision, Offer
 from amorsize.planning import Planning
 from amorsize.report import RunReport
 from amorsize.runner import Run
@@ -28,7 +28,7 @@ from amorsize.sampler import WAITING
 from amorsize.serial import SerialRun
 from amorsize.source import IndexedSource, Piece, Span, StreamSource
 from amorsize.trips import Trips
-from amorsize.window import PATIENCE_S, Window
+from amorsize.window import CHUNK_BYTES, PATIENCE_S, Window
 from amorsize.worker import worker_name
 
 if TYPE_CHECKING:
@@ -262,7 +262,9 @@ class Execution:
         run = Run(self._backend, request, feed, self.report, judge=self.judge, held=self._held)
         run.ends_at = self._ends_at
         memory = planning.limits.shared_memory_bytes if planning.limits else None
-        run.window = Window(memory, planning.profile.outputs.nbytes)
+        whole = self._backend.traits.remote and not lazily  # results may come many at a time
+        chunk_bytes = REMOTE_CHUNK_BYTES if whole else CHUNK_BYTES
+        run.window = Window(memory, planning.profile.outputs.nbytes, chunk_bytes)
         for _, values in planning.sample.results[-1:]:
             run.window.observe(values, 0, () if feed.is_indexed else planning.sample.recent_items)
         if self._backend.traits.shares_chunks:

@@ -17,6 +17,8 @@ WORKER_BYTES = 64_000_000
 CHUNK_BYTES = 4_000_000
 """Memory of the caller that the items and results of a chunk may take if they are many: small ones
 take several times as much here as on the way, and larger chunks gain nothing."""
+LARGE_ITEM_BYTES = 500_000
+"""Items and results from this size on take as much here as on their way."""
 PATIENCE_S = 0.01
 """Seconds of reading after which a stream's chunk is sent as it is: a slow producer must not
 keep the results of others waiting."""
@@ -30,11 +32,18 @@ class Window:
     Args:
         memory_bytes: memory for this process and its workers, ``None`` if unknown.
         item_bytes: bytes of a result by the sample, 0 if it did not tell.
+        chunk_bytes: most bytes of a chunk of large items and results.
     """
 
-    def __init__(self, memory_bytes: float | None = None, item_bytes: float = 0.0) -> None:
+    def __init__(
+        self,
+        memory_bytes: float | None = None,
+        item_bytes: float = 0.0,
+        chunk_bytes: float = CHUNK_BYTES,
+    ) -> None:
         self.budget_bytes = math.inf if memory_bytes is None else MEMORY_SHARE * memory_bytes
         """Bytes that results in flight may take, however many workers there are."""
+        self._chunk_bytes = chunk_bytes
         self.item_bytes = item_bytes
         """Bytes of a result, and of its item if that is held, too, as seen lately; the largest
         counts for longer."""
@@ -73,7 +82,8 @@ class Window:
         """
         if schedule.kind != "tapered":
             return None
-        budget = min(CHUNK_BYTES, self._budget(schedule.workers) / (2 * schedule.workers))
+        most_bytes = self._chunk_bytes if self.item_bytes >= LARGE_ITEM_BYTES else CHUNK_BYTES
+        budget = min(most_bytes, self._budget(schedule.workers) / (2 * schedule.workers))
         if self.item_bytes * schedule.largest <= budget:
             return None
         most = max(1, int(budget / self.item_bytes))

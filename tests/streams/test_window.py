@@ -44,6 +44,15 @@ def test_many_small_items_and_results_take_little_of_the_callers_memory() -> Non
     assert smaller.largest * window.item_bytes <= CHUNK_BYTES
 
 
+def test_large_items_fill_the_chunks_that_the_engine_wants() -> None:
+    window = Window(item_bytes=4_000_000, chunk_bytes=16_500_000)
+    assert window.fitting(tapered(1, 4, 2)) is None
+    assert window.fitting(tapered(1, 8, 2)) == tapered(1, 4, 2)
+    assert Window(item_bytes=4_000_000).fitting(tapered(1, 4, 2)) == tapered(1, 1, 2)
+    small = Window(item_bytes=100, chunk_bytes=16_500_000).fitting(tapered(1, 100_000, 2))
+    assert small == tapered(1, CHUNK_BYTES // 100, 2)
+
+
 def test_one_large_result_is_remembered() -> None:
     window = Window()
     window.observe([b""], 1_000_000)
