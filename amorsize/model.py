@@ -248,7 +248,7 @@ def _gil_s(
     if costs.waking_s is not None and wait_s >= _WAITS * profile.item_cpu_s:
         waking_s = costs.waking_s.value
         if profile.item_cpu_s < _UNSEEN_S:
-            each = max(each, profile.item_cpu_s - waking_s)
+            each = max(0.0, profile.item_cpu_s - waking_s)
     each += _extra_item_s(profile, configuration)
     # Without the lock an item computes on a core that others may want as well, or waits.
     free_s = max(0.0, profile.item_cpu_s * costs.slowdown.value - each - waking_s)
@@ -256,11 +256,11 @@ def _gil_s(
     wait_s += free_s * max(1.0, workers / configuration.cores)
     held = items / locks * each * crowding(math.ceil(workers / locks), 1.0, each, wait_s)
     if callers and wait_s >= _WAITS * each:
-        held = max(held, items * _crowded_s(each, profile.item_s, workers, costs))
+        held = max(held, items * _crowded_s(each, profile, workers, costs))
     return held + (shape.chunks * costs.dispatch_s.value if callers else 0.0)
 
 
-def _crowded_s(hold_s: float, item_s: float, workers: int, costs: BackendCosts) -> float:
+def _crowded_s(hold_s: float, profile: Profile, workers: int, costs: BackendCosts) -> float:
     """Seconds an item takes among many that wait a short time and then want the lock. As long as
     they are few, the lock is free when one wakes up. Where it is not, it has to be handed over,
     which takes longer than most hold it; from then on more and more wait for it, and each item
@@ -270,10 +270,12 @@ def _crowded_s(hold_s: float, item_s: float, workers: int, costs: BackendCosts) 
     if costs.handover_s is None:
         return 0.0
     handover_s = costs.handover_s.value
-    apart_s = max(item_s, hold_s) / workers
+    apart_s = max(profile.item_s, hold_s) / workers
+    # Uneven items come in clusters: short ones follow each other closely.
+    closely_s = apart_s / (1 + profile.item_sd_s / max(profile.item_s, 1e-12) / 2)
     bearable = min(_MOST_BEARABLE, 1 + _BEARABLE_THREADS / workers)
     edge_s = hold_s + handover_s / bearable
-    crowd = min(1.0, max(0.0, 0.5 + (edge_s - apart_s) / (2 * _EDGE * edge_s)))
+    crowd = min(1.0, max(0.0, 0.5 + (edge_s - closely_s) / (2 * _EDGE * edge_s)))
     return crowd * (hold_s + handover_s) + (1 - crowd) * apart_s
 
 

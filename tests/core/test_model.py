@@ -273,3 +273,19 @@ def test_a_hand_over_never_makes_a_prediction_smaller(
     work = profile(item_s=item_s, item_cpu_s=item_s / 10, gil_share=0.05, waiting_share=0.9)
     dear = TEAM._replace(costs=FREE._replace(handover_s=declared(handover_s)))
     assert seconds(work, dear, workers, 100) >= seconds(work, TEAM, workers, 100) - 1e-12
+
+
+def test_uneven_waits_crowd_the_lock_sooner() -> None:
+    costs = FREE._replace(handover_s=declared(20e-6))
+    team = TEAM._replace(costs=costs)
+    even = seconds(NAPS, team, workers=48, chunk=1_000)
+    uneven = seconds(NAPS._replace(item_sd_s=0.002), team, workers=48, chunk=1_000)
+    assert even == pytest.approx(1_000 * 0.001 / 48, rel=0.1)
+    assert uneven > 1_000 * 20e-6
+
+
+def test_a_moment_on_a_processor_holds_the_lock_but_for_waking_up() -> None:
+    costs = FREE._replace(handover_s=declared(20e-6), waking_s=declared(15e-6))
+    work = NAPS._replace(item_cpu_s=40e-6)
+    found = seconds(work, TEAM._replace(costs=costs), workers=128, chunk=1_000)
+    assert found == pytest.approx(1_000 * (25e-6 + 20e-6), rel=0.1)
