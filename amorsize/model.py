@@ -271,8 +271,9 @@ def _crowded_s(hold_s: float, profile: Profile, workers: int, costs: BackendCost
         return 0.0
     handover_s = costs.handover_s.value
     apart_s = max(profile.item_s, hold_s) / workers
-    # Uneven items come in clusters: short ones follow each other closely.
-    closely_s = apart_s / (1 + profile.item_sd_s / max(profile.item_s, 1e-12) / 2)
+    # Very uneven items come in clusters: short ones follow each other closely.
+    uneven = profile.item_sd_s / max(profile.item_s, 1e-12)
+    closely_s = apart_s / (1 + max(0.0, uneven - 0.5) / 2)
     bearable = min(_MOST_BEARABLE, 1 + _BEARABLE_THREADS / workers)
     edge_s = hold_s + handover_s / bearable
     crowd = min(1.0, max(0.0, 0.5 + (edge_s - closely_s) / (2 * _EDGE * edge_s)))

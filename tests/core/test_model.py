@@ -278,9 +278,9 @@ def test_a_hand_over_never_makes_a_prediction_smaller(
 def test_uneven_waits_crowd_the_lock_sooner() -> None:
     costs = FREE._replace(handover_s=declared(20e-6))
     team = TEAM._replace(costs=costs)
-    even = seconds(NAPS, team, workers=48, chunk=1_000)
-    uneven = seconds(NAPS._replace(item_sd_s=0.002), team, workers=48, chunk=1_000)
-    assert even == pytest.approx(1_000 * 0.001 / 48, rel=0.1)
+    even = seconds(NAPS, team, workers=64, chunk=1_000)
+    uneven = seconds(NAPS._replace(item_sd_s=0.002), team, workers=64, chunk=1_000)
+    assert even == pytest.approx(1_000 * 0.001 / 64, rel=0.1)
     assert uneven > 1_000 * 20e-6
 
 
