@@ -78,4 +78,4 @@ def test_a_first_call_that_waits_does_not_make_the_others_wait(
     assert plan.report.backend == "multiprocessing"
     assert "do not wait as sampled" in str(plan.report)
     on_threads = [record.items for record in plan.report.chunks if "/" in record.times.worker]
-    assert sum(on_threads) < 100
+    assert sum(on_threads) < 199  # each thread may have begun one by then; the others moved
