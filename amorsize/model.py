@@ -34,6 +34,8 @@ IMBALANCE, LATENCY, SHUTDOWN = "uneven end", "latency", "shut-down"
 
 _WAITS = 0.1
 """Waiting over computing from which on work counts as waiting."""
+_NO_S = 1e-12
+"""Seconds that are none: of less, quotients run over."""
 _BUSY = 0.4
 """Share of the CPU seconds of waking up that is left where the processor was not idle before."""
 _UNSEEN_S = 0.0001
@@ -321,7 +323,7 @@ def crowding(workers: int, servers: float, busy_s: float, wait_s: float) -> floa
     Mean value analysis of a closed network, as Reiser and Lavenberg (1980), one of several servers
     taken for a fast one and a delay, as Seidmann (1987). 1 for work that never waits.
     """
-    if workers <= servers or busy_s <= 0 or wait_s < _WAITS * busy_s:
+    if workers <= servers or busy_s <= _NO_S or wait_s < _WAITS * busy_s:
         return 1.0
     demand = busy_s / servers
     delay = wait_s + busy_s - demand

@@ -289,3 +289,7 @@ def test_a_moment_on_a_processor_holds_the_lock_but_for_waking_up() -> None:
     work = NAPS._replace(item_cpu_s=40e-6)
     found = seconds(work, TEAM._replace(costs=costs), workers=128, chunk=1_000)
     assert found == pytest.approx(1_000 * (25e-6 + 20e-6), rel=0.1)
+
+
+def test_next_to_no_computing_crowds_nothing() -> None:
+    assert crowding(3, 1.0, 1e-309, 1.0) == 1.0
