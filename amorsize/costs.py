@@ -238,27 +238,6 @@ STEADY_S = {"local": 0.1, "remote": 0.45}
 repeats nothing any more."""
 COUNTS = ("slowdown", "slots", "in_flight")
 """Figures that are numbers, not seconds."""
-DETAILS = (
-    "startup_cpu_s",
-    "slots",
-    "in_flight",
-    "waking_s",
-    "byte_in_1k_s",
-    "byte_in_50m_s",
-    "buffer_in_s",
-    "buffer_in_50m_s",
-    "store_in_1k_s",
-    "store_in_s",
-    "store_in_50m_s",
-    "store_buffer_in_s",
-    "store_buffer_in_50m_s",
-    "byte_out_1k_s",
-    "byte_out_50m_s",
-    "buffer_out_s",
-    "buffer_out_50m_s",
-)
-"""Figures that a reader of a plan wants to see only if there is something to say of them; all are
-in ``plan.costs``."""
 BYTES = (
     "byte_in_s",
     "byte_in_1k_s",
@@ -277,6 +256,15 @@ BYTES = (
     "buffer_out_50m_s",
 )
 """Figures of bytes of items and results on their way."""
+DETAILS = (
+    "startup_cpu_s",
+    "slots",
+    "in_flight",
+    "waking_s",
+    *(name for name in BYTES if name not in ("byte_in_s", "byte_out_s")),
+)
+"""Figures that a reader of a plan wants to see only if there is something to say of them; all are
+in ``plan.costs``."""
 SMALL_BYTES, MEDIUM_BYTES, LARGE_BYTES = 1_000, 1_000_000, 50_000_000
 """Sizes of messages that are measured. Between them seconds per byte follow the logarithm."""
 LARGE_FIGURES = ("byte_in_50m_s", "buffer_in_50m_s", "byte_out_50m_s", "buffer_out_50m_s")

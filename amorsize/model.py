@@ -274,7 +274,7 @@ def _crowded_s(hold_s: float, profile: Profile, workers: int, costs: BackendCost
     handover_s = costs.handover_s.value
     apart_s = max(profile.item_s, hold_s) / workers
     # Very uneven items come in clusters: short ones follow each other closely.
-    uneven = profile.item_sd_s / max(profile.item_s, 1e-12)
+    uneven = profile.item_sd_s / max(profile.item_s, _NO_S)
     closely_s = apart_s / (1 + max(0.0, uneven - 0.5) / 2)
     bearable = min(_MOST_BEARABLE, 1 + _BEARABLE_THREADS / workers)
     edge_s = hold_s + handover_s / bearable

@@ -85,6 +85,7 @@ def play(
     driver = up_s(1 if traits.shares_memory else workers)  # threads start as chunks are submitted
     arrivals: list[tuple[float, int]] = []
     busy, driver_busy, used = 0.0, 0.0, 0
+    least_s = 0.0 if traits.shares_chunks else costs.slot_s.value
     for size, seconds in chunks:
         cost = half_dispatch + (_in_s(profile, costs, size) if sends else 0.0)
         driver, driver_busy = driver + cost, driver_busy + cost
@@ -94,7 +95,6 @@ def play(
         for _ in range(parts):
             ready = heapq.heappop(free)
             used = min(workers, used + 1)
-            least_s = 0.0 if traits.shares_chunks else costs.slot_s.value
             done = max(ready, driver + half_trip) + max(work / parts, least_s)
             end = max(end, done)
             heapq.heappush(free, done)

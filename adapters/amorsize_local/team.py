@@ -8,13 +8,11 @@ import logging
 import threading
 import time
 import weakref
+from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from amorsize.backend import BackendUnavailable, Chunk, OpenRequest, Session, SharedChunk
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 _PATIENCE_S = 1.0
 """Seconds that all threads together get to finish what they run."""
@@ -44,8 +42,6 @@ class TeamSession(Session):
 
     def submit(self, chunk: Chunk) -> Future[Any]:
         """Let threads work on a chunk."""
-        from concurrent.futures import Future
-
         future: Future[Any] = Future()
         shared = SharedChunk(self._request, chunk, future)
         self._open.add(shared)
