@@ -5,9 +5,12 @@ neither the session's end nor the interpreter's.
 from __future__ import annotations
 
 import logging
+import math
+import sys
 import threading
 import time
 import weakref
+from collections.abc import Collection
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any
@@ -24,6 +27,11 @@ class TeamSession(Session):
     """Some threads. One is started at once, the others with the first chunks: those that are up
     are at work while the last ones are still being started.
 
+    A thread that is late to start had to wait for the interpreter lock: items compute, and many of
+    them at once would only take turns with it. If they were taken to wait, the run finds out with
+    the first results; what others have begun by then has to end on threads. So each late start
+    has the next one wait twice as long.
+
     Raises:
         BackendUnavailable: if not a single thread can be started here.
     """
@@ -35,6 +43,9 @@ class TeamSession(Session):
         self._open: weakref.WeakSet[SharedChunk] = weakref.WeakSet()
         self._threads: list[threading.Thread] = []
         self._leaving = False
+        self._hands = 0
+        """Threads that the chunks so far could still use."""
+        self._pause_s = self._start_at = 0.0
         try:
             self._start_one()
         except RuntimeError as error:
@@ -50,10 +61,19 @@ class TeamSession(Session):
             self._turns.put(shared)
         if self._leaving:
             self._start_one()
-        while len(self._threads) < self.workers and hands and shared.has_more:
-            self._start_another()
-            hands -= 1
+        self._hands = max(self._hands, hands)
+        self._start_some()
         return future
+
+    def wait(self, futures: Collection[Future[Any]], timeout_s: float | None) -> set[Future[Any]]:
+        """As for any session; starts threads that had to wait for others."""
+        until = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        while (now := time.monotonic()) < until and self._lacks_threads():
+            done = super().wait(futures, max(0.0, min(until, self._start_at) - now))
+            if done:
+                return done
+            self._start_some()
+        return super().wait(futures, None if timeout_s is None else max(0.0, until - now))
 
     def all_out(self) -> None:
         """Let threads leave that find nothing to do, while the last items run: joining them all at
@@ -67,6 +87,24 @@ class TeamSession(Session):
         """Start no more items of the chunks that are here."""
         for shared in tuple(self._open):
             shared.withdraw()
+
+    def _lacks_threads(self) -> bool:
+        """Whether there are items for threads that have not been started."""
+        wanted = self._hands and len(self._threads) < self.workers
+        return bool(wanted) and any(shared.has_more for shared in tuple(self._open))
+
+    def _start_some(self) -> None:
+        """Start what is wanted, as long as nothing says that it would only be in the way."""
+        while (begin := time.monotonic()) >= self._start_at and self._lacks_threads():
+            cpu = time.process_time()
+            self._hands -= 1
+            self._start_another()
+            took_s, cpu = time.monotonic() - begin, time.process_time() - cpu
+            if took_s < (late_s := sys.getswitchinterval()) or cpu < took_s / 2:
+                self._pause_s = 0.0  # on time, or other programs had the processors
+            else:
+                self._pause_s = max(late_s, 2 * self._pause_s)
+                self._start_at = begin + took_s + self._pause_s
 
     def _start_another(self) -> None:
         try:

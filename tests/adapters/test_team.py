@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -170,3 +171,41 @@ def test_results_are_let_go_of_while_threads_are_busy() -> None:
 
 class _Result:
     """Can be watched."""
+
+
+def test_no_more_threads_are_started_while_items_hold_the_interpreter_lock() -> None:
+    wanted, until = 64, time.perf_counter() + 0.3
+
+    def computes(item: int) -> int:
+        while time.perf_counter() < until:
+            pass
+        return item
+
+    session = _team(computes, wanted, 200)
+    future = session.submit(Chunk(0, ((0, 200),)))
+    while not future.done():
+        session.wait([future], 1.0)
+    started = len(session._threads)
+    assert future.result().values == list(range(200))
+    session.close(cancel=False)
+    assert 2 <= started < wanted / 2
+
+
+def test_threads_that_had_to_wait_are_started_when_the_lock_is_free() -> None:
+    everyone, begun = threading.Barrier(12), threading.Event()
+
+    def run(item: int) -> int:
+        if item < 2:
+            while not begun.is_set():  # holds the lock until somebody waits for the others
+                pass
+        everyone.wait(10.0)  # passes only if all items run at once
+        return item
+
+    session = _team(run, 12, 12)
+    future = session.submit(Chunk(0, ((0, 12),)))
+    assert session._lacks_threads()
+    begun.set()
+    while not future.done():
+        session.wait([future], 1.0)
+    assert future.result().values == list(range(12))
+    session.close(cancel=False)

@@ -75,7 +75,8 @@ def test_a_first_call_that_waits_does_not_make_the_others_wait(
     assert plan.run() == list(range(200))
     assert sorted(calls.items) == list(range(200))
     assert plan.report is not None
-    assert plan.report.backend == "multiprocessing"
-    assert "do not wait as sampled" in str(plan.report)
+    moves = str(plan.report)
+    assert "do not wait as sampled" in moves
+    assert "to multiprocessing" in moves  # and perhaps back, on a machine that others keep busy
     on_threads = [record.items for record in plan.report.chunks if "/" in record.times.worker]
-    assert sum(on_threads) < 199  # each thread may have begun one by then; the others moved
+    assert sum(on_threads) < 60  # that many threads were to wait, twice: few have been started
