@@ -64,7 +64,7 @@ class RayBackend(Backend):
         """The cluster's logical CPUs over a chunk's; this host's cores if none is up."""
         if not self.session_is_up():
             return Capacity(limits.workers, limits.cores)
-        cores = _cpus(*_now())
+        cores = cpus_now()
         return Capacity(max(1, int(cores / self.num_cpus)), max(1.0, cores))
 
     def configuration(self) -> str:
@@ -72,14 +72,14 @@ class RayBackend(Backend):
         release = contract.installed_version("ray")
         if not self.session_is_up():
             return f"{release}-own"
-        return f"{release}-{_now()[0]}-{_cpus(*_now()):g}"
+        return f"{release}-{_now()[0]}-{cpus_now():g}"
 
     def prepare(self) -> None:
         """Have workers import what runs chunks while the caller plans."""
         if self.session_is_up():
             from amorsize_ray.session import prepare
 
-            prepare(_now()[0], self.num_cpus)
+            prepare(_now()[0], self.num_cpus, int(cpus_now() / self.num_cpus))
 
     def open(self, request: contract.OpenRequest) -> contract.Session:
         """Attach to the session, or start a local one that ends with the run."""
@@ -103,6 +103,11 @@ class RayBackend(Backend):
         return RayArguments(size, max(1, batches), self.num_cpus, 2 * plan.workers, plan.workers)
 
 
+def cpus_now() -> float:
+    """Logical CPUs of the cluster that is up, as they were a moment ago."""
+    return _cpus(*_now())
+
+
 def _now() -> tuple[str, int]:
     """Address of the cluster, and a number that stays the same for a moment."""
     address = sys.modules["ray"].get_runtime_context().gcs_address
@@ -111,4 +116,4 @@ def _now() -> tuple[str, int]:
 
 @lru_cache(maxsize=1)
 def _cpus(_address: str, _moment: int) -> float:
-    return float(sys.modules["ray"].cluster_resources().get("CPU", 1.0))
+    return float(sys.modules["ray"].cluster_resources().get("CPU", 0.0))

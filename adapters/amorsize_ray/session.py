@@ -13,6 +13,7 @@ import ray
 from ray import exceptions
 
 from amorsize import backend as contract
+from amorsize_ray.backend import cpus_now
 from amorsize_ray.start import local_session
 
 _EMBED_BYTES = 10_000
@@ -63,12 +64,12 @@ _END_S = 0.1
 
 
 @lru_cache(maxsize=1)
-def prepare(_address: str, num_cpus: float) -> None:
+def prepare(_address: str, num_cpus: float, slots: int) -> None:
     """Give the workers of a session something to do that has them import this module, once. To Ray
     it is the same task as a chunk with a small function, which so goes to the same workers.
     """
     task = _remote(run_embedded).options(num_cpus=num_cpus, max_retries=0)
-    for _ in range(min(_slots(num_cpus), _MOST_PREPARED)):
+    for _ in range(min(slots, _MOST_PREPARED)):
         task.remote()
 
 
@@ -156,7 +157,7 @@ class RaySession(contract.RelaySession):
 
 
 def _slots(num_cpus: float) -> int:
-    return int(ray.cluster_resources().get("CPU", 0.0) / num_cpus)
+    return int(cpus_now() / num_cpus)
 
 
 def _check_room(num_cpus: float) -> None:
