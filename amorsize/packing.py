@@ -167,7 +167,8 @@ class FunctionPayload:
 
     Args:
         digest: identifies the pickle stream.
-        data: the pickle stream, by value where the function cannot be imported elsewhere.
+        data: the pickle stream, by value where the function cannot be imported elsewhere; any
+            bytes-like object once it has arrived.
     """
 
     __slots__ = ("data", "digest")
@@ -175,10 +176,18 @@ class FunctionPayload:
     def __init__(self, digest: str, data: bytes) -> None:
         self.digest, self.data = digest, data
 
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """A large stream stays out of band where the carrier's protocol can: stores of engines
+        then hold it as it is, and workers load the function from there without a copy of it.
+        """
+        if protocol >= PROTOCOL and self.nbytes >= _FRAME_BYTES:
+            return FunctionPayload, (self.digest, pickle.PickleBuffer(self.data))
+        return FunctionPayload, (self.digest, bytes(self.data))
+
     @property
     def nbytes(self) -> int:
         """Size in bytes."""
-        return len(self.data)
+        return memoryview(self.data).nbytes
 
     def load(self) -> Callable[[Any], Any]:
         """The function; the same object each time within one process.

@@ -194,6 +194,6 @@ class _Counted(FunctionPayload):
         super().__init__(payload.digest, payload.data)
         _Counted.sent = 0
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         _Counted.sent += 1
-        return FunctionPayload, (self.digest, self.data)
+        return super().__reduce_ex__(protocol)

@@ -67,6 +67,26 @@ def test_functions_load_once_per_process() -> None:
     assert payload.load()(4) == 7
 
 
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_a_function_with_a_large_table_survives_any_carrier(protocol: int) -> None:
+    table = bytes(200_000)
+    payload = pack_function(lambda x: len(table) + x)
+    arrived = pickle.loads(pickle.dumps(payload, protocol=protocol))
+    assert (arrived.digest, arrived.nbytes) == (payload.digest, payload.nbytes)
+    assert arrived.load()(1) == 200_001
+
+
+def test_a_large_function_is_not_copied_into_the_carriers_own() -> None:
+    table = bytes(300_000)
+    payload = pack_function(lambda x: len(table) + x)
+    buffers: list[Any] = []
+    message = pickle.dumps(payload, protocol=5, buffer_callback=buffers.append)
+    assert len(message) < 1000
+    arrived = pickle.loads(message, buffers=[memoryview(buffers[0]).toreadonly()])
+    assert arrived.nbytes == payload.nbytes
+    assert arrived.load()(1) == 300_001
+
+
 def test_errors_name_what_cannot_travel() -> None:
     with pytest.raises(UnpicklableItem) as caught:
         pack_items([1, (x for x in "a"), 2], [10, 20, 30])
