@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from amorsize.lanes import State, foreseen
 from amorsize.pace import Arrival, Pace, pace_of
+from amorsize.planner import TAIL_S
 from amorsize.sampler import Sample, positions
+from amorsize.schedule import Schedule, tapered
+from amorsize.sizes import sizes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,12 +32,20 @@ if TYPE_CHECKING:
     from amorsize.planning import Planning
     from amorsize.report import RunReport
 
-AHEAD = 2
-"""Chunks for each worker: one that runs and one that waits there."""
+AHEAD, MOST_AHEAD = 2, 6
+"""Chunks for each worker: one that runs and one that waits there; and where a round trip takes
+longer than a chunk."""
 BLOCK_S, STRETCHES = 0.015, 8
 """Seconds of a block, about a round trip; and of how many stretches of data it consists."""
 BLOCKS_SHARE = 1 / 12
 """Largest part of a worker's share of what is left that one of its blocks may take."""
+GIANT, GIANT_S = 8.0, 0.05
+"""By how many times an item has to be larger than the middle one, to go ahead if it would take so
+many seconds were they in proportion: at the end of the data, all would wait for it."""
+LOOK_S = 0.1
+"""Seconds of all items below which nobody looks how large they are."""
+FEW = 16
+"""Items for each worker that are few."""
 SHORT_S = 0.005
 """A worker's first call that takes no longer has built nothing that later ones find: it counts."""
 
@@ -73,6 +84,10 @@ class Pilot:
         self._block = 0
         """Items of a block; 0 as long as single items are handed out, or where none follow."""
         self._spread = spread
+        self._giants: list[int] | None = None
+        """Positions of items that seem to be much longer, the largest last; ``None`` until then."""
+        self._apart: set[int] = set()
+        """Numbers of the chunks that hold those: they do not tell of the others."""
         self._known: set[str] = set()
         self._guessed = self._handed_out = False
         self._ends: deque[float] = deque(maxlen=workers)
@@ -83,17 +98,37 @@ class Pilot:
         """The next item or block, ``None`` if nothing is left."""
         if not self._handed_out:
             self._handed_out, self._first_out = True, time.perf_counter()
+        if (giant := self._giant(feed)) is not None:
+            return giant
         count = min(STRETCHES, self._block or 1)
         found = list(islice(self._positions, count))
         return feed.from_all_over(found, (self._block or 1) // count) if found else feed.next()
 
-    def window(self, workers: int) -> int:
-        """Chunks in flight: more where the round trip is long against an item, as in the rest of
-        the run, if an item takes so long that it might as well be a chunk.
+    def _giant(self, feed: Feed) -> Chunk | None:
+        """An item that is far larger than the others, as far as that can be seen. One worker is
+        left for those that tell of the others.
+        """
+        if self._giants is None and self._spread and self._seen:
+            self._giants = []
+            item_s, sizes = _item_s(self._seen), sizes_of(self._planning.source)
+            if sizes is not None and item_s * (self._planning.profile.items or 0) >= LOOK_S:
+                times = max(GIANT, GIANT_S / item_s)
+                self._giants = sizes.giants(times, self._workers - 1)[::-1]
+        if not self._giants:
+            return None
+        chunk = feed.from_all_over([self._giants.pop()])
+        if chunk is not None:
+            self._apart.add(chunk.number)
+        return chunk
+
+    def window(self, workers: int, trip_s: float) -> int:
+        """Chunks in flight: more where the round trip of ``trip_s`` is long against an item or a
+        block, as in the rest of the run, if that takes so long that it might as well be a chunk.
         """
         ahead, usual, costs = AHEAD, self._usual(), self._planning.offers[0].costs
-        if usual and (item_s := _item_s(usual)) >= max(costs.slot_s.value, 1e-6):
-            ahead = max(ahead, 1 + math.ceil(costs.latency_s.value / item_s))
+        chunk_s = max(1, self._block) * _item_s(usual) if usual else 0.0
+        if chunk_s >= max(costs.slot_s.value, 1e-6):
+            ahead = min(MOST_AHEAD, max(ahead, 1 + math.ceil(trip_s / chunk_s)))
         return ahead * workers
 
     def observe(self, chunk: Chunk, outcome: Outcome) -> None:
@@ -103,6 +138,9 @@ class Pilot:
             return
         worker = outcome.times.worker
         self._ends.append(time.perf_counter())
+        if chunk.number in self._apart:
+            self._known.add(worker)
+            return
         seen = self._blocks if is_block else self._seen
         seen.append(_Seen(chunk, outcome, worker not in self._known, self._ends[-1]))
         self._known.add(worker)
@@ -125,6 +163,10 @@ class Pilot:
             return False
         self.over = True
         decision = self._decide(usual, feed)
+        if self._planning.chunk_size is None:
+            chosen = decision.chosen
+            schedule = singly(chosen.schedule, _item_s(usual), feed.remaining)
+            decision = decision._replace(chosen=chosen._replace(schedule=schedule))
         feed.plan(decision.chosen.schedule, _item_s(usual), carry_items=True)
         if not self._guessed:
             self._predict(decision, feed, report, flying)
@@ -202,6 +244,15 @@ class Pilot:
         )
         report.prediction = foreseen(decision.chosen, self._planning.offers[0].costs, report, state)
         report.predicted, report.predicted_after_s = report.prediction.seconds, state.elapsed_s
+
+
+def singly(schedule: Schedule, item_s: float, left: int | None) -> Schedule:
+    """The schedule with single items at the end if few long ones are left. It trusts workers to
+    start together, which these do not: each has an item of its own to end before.
+    """
+    if left is None or left > FEW * schedule.workers or item_s < TAIL_S:
+        return schedule
+    return tapered(1, schedule.largest, schedule.workers)
 
 
 def _item_s(seen: Sequence[_Seen]) -> float:

@@ -295,7 +295,7 @@ class Run:
         if most is not None:  # memory is short: nothing waits at a worker
             return min(workers, most)
         if self.pilot is not None and not self.pilot.over:
-            return self.pilot.window(workers)
+            return self.pilot.window(workers, self.trips.seconds)
         largest = self.feed.schedule.largest
         chunks = self.window.chunks(workers, self.trips.seconds, self._chunk_s(), largest)
         return chunks if self.backlog is None else min(chunks, self.backlog.most)

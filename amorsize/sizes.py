@@ -92,6 +92,18 @@ class Sizes:
         kind = max(self._kinds, key=lambda kind: kind.width)
         return [kind.places[n] for n in sorted(range(len(kind.sizes)), key=kind.sizes.__getitem__)]
 
+    def giants(self, times: float, most: int) -> list[int]:
+        """Positions of up to ``most`` items that are at least ``times`` as large as the middle one,
+        the largest first.
+        """
+        if not self._kinds:
+            return []
+        kind = max(self._kinds, key=lambda kind: kind.width)
+        order = sorted(range(len(kind.sizes)), key=kind.sizes.__getitem__, reverse=True)
+        middle = kind.sizes[order[len(order) // 2]]
+        least = times * middle if middle > 0 else math.inf
+        return [kind.places[n] for n in order[:most] if kind.sizes[n] >= least]
+
     def follow(self, blocks: Sequence[tuple[Span, float]]) -> Sized | None:
         """The size that the seconds per item of the sampled blocks follow best; ``None`` if they
         follow none.

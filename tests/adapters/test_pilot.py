@@ -11,7 +11,9 @@ import pytest
 
 import amorsize
 from amorsize.events import ChunkFinished, ChunkSubmitted, Event, RunFinished
+from amorsize.pilot import singly
 from amorsize.report import RunReport
+from amorsize.schedule import tapered
 
 pytest.importorskip("distributed", reason="Dask is not installed")
 
@@ -160,3 +162,35 @@ def test_workers_do_not_wait_for_the_next_of_the_first_items(client: Any, store:
     flying = InFlight()
     assert amorsize.map(nap, range(9), backend=client, observers=[flying]) == list(range(9))
     assert flying.most > 2 * 2
+
+
+def test_few_long_items_end_one_by_one() -> None:
+    coarse = tapered(2, 4, 2)
+    assert list(singly(coarse, 0.1, 11).sizes(11)) == [3, 2, 2, 1, 1, 1, 1]
+    assert singly(coarse, 0.001, 11) == coarse  # short ones
+    assert singly(coarse, 0.1, 1000) == coarse  # many
+    assert singly(coarse, 0.1, None) == coarse
+
+
+class Ahead:
+    """Items that have been submitted before the one at a position."""
+
+    def __init__(self, position: int) -> None:
+        self.position, self.items = position, 0
+        self.found: int | None = None
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, ChunkSubmitted) and self.found is None:
+            if event.first_index <= self.position < event.first_index + event.items:
+                self.found = self.items
+            self.items += event.items
+
+
+def test_an_item_that_looks_like_a_giant_goes_ahead(client: Any) -> None:
+    """Behind all others, everything would wait for it in the end."""
+    data = [60_000] * 399 + [60_000 * 300]
+    ahead = Ahead(399)
+    results = amorsize.map(spin, data, backend=client, observers=[ahead])
+    assert results == [spin(steps) for steps in data]
+    assert ahead.found is not None
+    assert ahead.found < 100

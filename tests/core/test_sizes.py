@@ -124,6 +124,19 @@ def test_of_much_data_only_some_is_looked_at() -> None:
     assert len(found.expected) <= LOOKED_AT
 
 
+def test_giants_are_those_that_are_much_larger_than_the_middle_one() -> None:
+    def giants(data: Any, most: int = 2) -> list[int]:
+        found = sizes_of(source_of(data))
+        assert found is not None
+        return found.giants(8.0, most)
+
+    assert giants([1.0] * 50 + [9.0, 20.0, 10.0, 7.0]) == [51, 52]
+    assert giants([1.0] * 50 + [9.0, 20.0, 10.0, 7.0], most=0) == []
+    assert giants([float(n) for n in range(100)]) == []
+    assert giants([0.0] * 99 + [1.0]) == []  # of nothing, everything is a multiple
+    assert giants([1.0] * 9) == []
+
+
 def test_a_plan_knows_of_the_large_items_that_it_did_not_sample() -> None:
     def work(n: int) -> int:
         return sum(range(n))
