@@ -25,7 +25,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from amorsize.costs import BackendCosts, declared, fallback
+from amorsize.costs import HOST_FALLBACK, BackendCosts, declared, fallback
 from amorsize.errors import (
     AmorsizeError,
     BackendUnavailable,
@@ -380,11 +380,13 @@ def process_pool_fallback() -> BackendCosts:
         byte_in_s=fallback(1.5e-9),
         byte_out_s=fallback(2e-9),
         slowdown=fallback(1.0),
+        **HOST_FALLBACK,
     )
 
 
 __all__ = [
     "CONTRACT_VERSION",
+    "HOST_FALLBACK",
     "LATE_S",
     "Availability",
     "Backend",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
+from mmap import PAGESIZE
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.pages import MANY_PAGES, page_s
@@ -219,7 +220,7 @@ def profile_of(
     between_s = max(0.0, monitor.watched_s - seen.elapsed_s - reading_s)
     gil_share = _gil_share(monitor, between_s, own / wall)
     off_share = 1.0 - process / wall - queued_s / max(seen.elapsed_s, queued_s, 1e-9)
-    first = seen.all[0].wall_s
+    first, given = seen.all[0].wall_s, _new_pages(blocks)
     usual_s = known.mean_s if known.sized is None else known.sized.first_s
     found = Profile(
         items=items,
@@ -238,17 +239,18 @@ def profile_of(
         waiting_share=min(1.0 - gil_share, max(0.0, off_share)),
         inner_cores=max(1.0, process / wall),
         item_rss_bytes=rss_growth,
-        fault_s=_fault_s(blocks, known.mean_s),
+        fault_s=min(known.mean_s, given * page_s()) if given else 0.0,
+        new_bytes=given * PAGESIZE,
     )
     if known.sized is None:
         return _spread_by_times(found, blocks, source)
     return _spread_by_sizes(found, known)
 
 
-def _fault_s(blocks: list[Block], item_s: float) -> float:
-    """Seconds of an item in which the system gives it memory, if that is much."""
+def _new_pages(blocks: list[Block]) -> float:
+    """Pages of new memory that the system gives an item, if they are many."""
     given = sum(block.pages for block in blocks) / sum(len(block.values) for block in blocks)
-    return min(item_s, given * page_s()) if given >= MANY_PAGES else 0.0
+    return given if given >= MANY_PAGES else 0.0
 
 
 def _spread_by_times(found: Profile, blocks: list[Block], source: Source) -> Profile:

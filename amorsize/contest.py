@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from amorsize.costs import COUNTS
 from amorsize.errors import PlanInfeasible
 from amorsize.planner import Offer, Wish, decide
 from amorsize.profile import Profile
@@ -35,7 +36,7 @@ def _scaled(offer: Offer, factor: float) -> Offer:
     guesses = {
         name: figure._replace(value=figure.value * factor)
         for name, figure in offer.costs.figures().items()
-        if figure.origin == "fallback" and name != "slowdown"
+        if figure.origin == "fallback" and name not in COUNTS
     }
     return offer._replace(costs=offer.costs._replace(**guesses)) if factor != 1.0 else offer
 

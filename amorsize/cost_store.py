@@ -22,7 +22,7 @@ from amorsize.backend import Backend
 from amorsize.costs import BackendCosts
 from amorsize.worker import host_name
 
-FORMAT = 4
+FORMAT = 5
 MAX_AGE_S = 30 * 24 * 3600.0
 """Seconds after which stored costs are measured anew."""
 FAILURE_AGE_S = 3600.0

@@ -100,6 +100,20 @@ class BackendCosts(NamedTuple):
     next, which has to be woken."""
     waking_s: Figure | None = None
     """CPU seconds that waiting for a moment takes, alone on an idle processor, and waking up."""
+    memory_one_s: Figure | None = None
+    """Seconds per byte that one worker reads or writes in this host's memory, caches aside."""
+    memory_all_s: Figure | None = None
+    """The same of what all workers move together."""
+    crowded: Figure | None = None
+    """Factor (>= 1) by which computing takes longer in a worker where all compute at once: two
+    hardware threads of a core share its units."""
+    page_turns: Figure | None = None
+    """Factor (>= 1) by which a new page of memory takes longer where all threads of a process are
+    given some at once; their number if they get them in turns."""
+    host_workers: Figure | None = None
+    """Number of workers of this host that "all" was measured with."""
+    apart: Figure | None = None
+    """Workers of this host that need not share a core with another."""
     byte_in_1k_s: Figure | None = None
     """Seconds per byte of input in messages around 1 kB."""
     byte_in_50m_s: Figure | None = None
@@ -177,6 +191,47 @@ class BackendCosts(NamedTuple):
         classes = (self.byte_in_1k_s, self.byte_in_s, self.byte_in_50m_s)
         return _transfer_s(nbytes, buffers, classes, (self.buffer_in_s, self.buffer_in_50m_s))
 
+    def traffic_s(self, nbytes: float) -> float:
+        """Seconds that one worker takes to move ``nbytes`` through memory, where that is known."""
+        return 0.0 if self.memory_one_s is None else nbytes * self.memory_one_s.value
+
+    def starving(self, workers: int, cores: float) -> float:
+        """Factor (>= 1) by which that takes longer where so many workers do it at once: as many
+        bytes a second as all of them get together are the most that some get.
+        """
+        one, every = self.memory_one_s, self.memory_all_s
+        if one is None or every is None or one.value <= 0:
+            return 1.0
+        return max(1.0, self._active(workers, cores) * every.value / one.value)
+
+    def crowding(self, workers: int, cores: float) -> float:
+        """Factor (>= 1) by which computing takes longer where so many workers do it at once: none
+        while each has a core, and from there on in proportion to those that share one.
+        """
+        if self.crowded is None or self.host_workers is None or self.apart is None:
+            return 1.0
+        every, apart = self.host_workers.value, self.apart.value
+        if every <= apart:
+            return 1.0
+        share = (self._active(workers, cores) - apart) / (every - apart)
+        return 1 + (max(1.0, self.crowded.value) - 1) * min(1.0, max(0.0, share))
+
+    def taking_turns(self, threads: int) -> float:
+        """Factor (>= 1) by which a new page takes longer to each of so many threads of a process;
+        their number, as where they get them in turns, if nothing is known.
+        """
+        if self.page_turns is None or self.host_workers is None or self.host_workers.value < 2:
+            return float(threads)
+        each = (self.page_turns.value - 1) / (self.host_workers.value - 1)
+        return min(max(1.0, 1 + each * (threads - 1)), float(threads))
+
+    def _active(self, workers: int, cores: float) -> float:
+        """Workers that run at once, in workers of this host: a larger one, which a question may
+        be about, has as much more of everything.
+        """
+        here = cores if self.host_workers is None else self.host_workers.value
+        return min(workers, cores) * min(1.0, here / cores)
+
     @property
     def store_bytes(self) -> float:
         """Size from which inputs of a chunk are cheaper in the engine's own store than within its
@@ -233,10 +288,13 @@ class BackendCosts(NamedTuple):
         return cls(**{name: _figure(name, data) for name in wanted})
 
 
+HOST_FALLBACK = {"memory_one_s": fallback(1e-10), "memory_all_s": fallback(2.5e-11)}
+"""What is assumed of the memory of this host where nothing has been measured: one worker moves 10
+GB a second, all together 40 GB."""
 STEADY_S = {"local": 0.1, "remote": 0.45}
 """Seconds after which a calibration of a local backend, or of one that may be on other hosts,
 repeats nothing any more."""
-COUNTS = ("slowdown", "slots", "in_flight")
+COUNTS = ("slowdown", "slots", "in_flight", "crowded", "page_turns", "host_workers", "apart")
 """Figures that are numbers, not seconds."""
 BYTES = (
     "byte_in_s",
@@ -261,6 +319,9 @@ DETAILS = (
     "slots",
     "in_flight",
     "waking_s",
+    "page_turns",
+    "host_workers",
+    "apart",
     *(name for name in BYTES if name not in ("byte_in_s", "byte_out_s")),
 )
 """Figures that a reader of a plan wants to see only if there is something to say of them; all are

@@ -130,6 +130,8 @@ def _measured(plan: Plan) -> list[str]:
                 f"  {name:<11} {size(packing.nbytes)} each, pickled in {seconds(packing.dump_s)}, "
                 f"unpickled in {seconds(packing.load_s)}"
             )
+    if profile.memory_bytes:
+        lines.append(f"  moved       at least {size(profile.memory_bytes)} of memory by an item")
     if profile.function_bytes is not None:
         lines.append(f"  function    {size(profile.function_bytes)} pickled, once per worker")
     return lines

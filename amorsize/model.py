@@ -1,12 +1,15 @@
 """The cost model: predicted makespan of one configuration. Pure functions of measured facts.
 
-    T = start-up + attaching + latency + max(driver, processors, GIL, memory, workers) + shut-down
+    T = start-up + attaching + latency + max(driver, processors, GIL, pages, workers) + shut-down
 
 attaching   opening and closing a session on an engine that is up
 driver      what the caller does one after the other: dispatch, (un)pickling, bytes
 processors  all CPU seconds, the caller's included, over the cores
 GIL         where workers share an interpreter, the time in which only one of them can run
-workers     list scheduling of the chunks on the workers, the uneven end included
+pages       where threads of one process are given new memory, and wait for each other
+workers     list scheduling of the chunks on the workers, the uneven end included; items take longer
+            where workers share cores or need more bytes a second than memory has (a roofline, as
+            Williams, Waterman and Patterson, 2009)
 
 The formulae for the end are those of Kruskal and Weiss (1985) for equal chunks and the usual
 half-a-last-chunk bound for shrinking ones; ``spread_of_max`` is the expected largest of L
@@ -27,11 +30,13 @@ from amorsize.schedule import Schedule, Shape
 
 STARTUP, ATTACHING = "start-up", "attaching"
 WARMUP, COMPUTE = "warm-up", "compute"
-CORES, GIL, MEMORY = "waiting for cores", "waiting for the GIL", "waiting for new memory"
+CORES, GIL, PAGES = "waiting for cores", "waiting for the GIL", "waiting for new memory"
+CROWDED, MEMORY = "sharing cores", "waiting for memory"
 DRIVER = "dispatch and transfer"
 IMBALANCE, LATENCY, SHUTDOWN = "uneven end", "latency", "shut-down"
 
-
+_WORK = (COMPUTE, CROWDED, MEMORY, CORES, GIL, PAGES)
+"""Terms as uncertain as the time of an item."""
 _WAITS = 0.1
 """Waiting over computing from which on work counts as waiting."""
 _NO_S = 1e-12
@@ -103,14 +108,22 @@ def predict(profile: Profile, configuration: Configuration, items: int) -> Predi
         Term(ATTACHING, costs.attach_s.value if costs.attach_s else 0.0),
         Term(WARMUP, _warmup_s(profile, configuration)),
     ]
-    compute = items * _lane_item_s(profile, configuration) / lanes
+    lane_item = _lane_item_s(profile, configuration)
+    compute = items * lane_item / lanes
     terms.append(Term(COMPUTE, compute))
     floor = compute
+    crowding_s, starving_s = _hindrance(profile, configuration, lanes)
+
+    def workers_s(extra_s: float) -> float:
+        return _workers_s(profile, configuration, dealt, lanes, items, lane_item + extra_s)
+
     for name, seconds in (
-        (IMBALANCE, _workers_s(profile, configuration, dealt, lanes, items)),
+        (IMBALANCE, workers_s(0.0)),
+        (CROWDED, workers_s(crowding_s) if crowding_s else 0.0),
+        (MEMORY, workers_s(crowding_s + starving_s) if starving_s else 0.0),
         (CORES, _processors_s(profile, configuration, shape, lanes, items)),
         (GIL, _gil_s(profile, configuration, shape, lanes, items)),
-        (MEMORY, _memory_s(profile, configuration, lanes, items)),
+        (PAGES, _pages_s(profile, configuration, lanes, items)),
         (DRIVER, _driver_s(profile, configuration, shape, items)),
     ):
         terms.append(Term(name, max(0.0, seconds - floor)))
@@ -159,6 +172,39 @@ def slowed(profile: Profile, costs: BackendCosts) -> float:
     return 1 + (costs.slowdown.value - 1) * computes
 
 
+def hindered(profile: Profile, configuration: Configuration, workers: int) -> float:
+    """Factor by which items take longer while so many workers of one host compute at once."""
+    if profile.item_s <= 0:
+        return 1.0
+    return 1 + sum(_hindrance(profile, configuration, workers)) / profile.item_s
+
+
+def memory_s(profile: Profile, costs: BackendCosts) -> float:
+    """Seconds of an item that moving its bytes through memory takes at least, where nobody else
+    does. None if it was on a processor for less than that: then it leaves its bytes alone, or they
+    are in a cache.
+    """
+    seconds = costs.traffic_s(profile.memory_bytes)
+    return seconds if seconds <= _computing_s(profile) else 0.0
+
+
+def _hindrance(profile: Profile, configuration: Configuration, workers: int) -> tuple[float, float]:
+    """Seconds by which an item takes longer because workers share cores, and because they share
+    memory. Of other hosts that is not known.
+    """
+    costs = configuration.costs
+    if configuration.traits.remote or (costs.crowded is None and costs.memory_one_s is None):
+        return 0.0, 0.0
+    moving_s, cores = memory_s(profile, costs), configuration.cores
+    crowded = costs.crowding(workers, cores) - 1
+    starved = costs.starving(workers, cores) - 1 if moving_s else 0.0
+    return crowded * (_computing_s(profile) - moving_s), starved * moving_s
+
+
+def _computing_s(profile: Profile) -> float:
+    return min(profile.item_s, profile.item_cpu_s)
+
+
 def _extra_item_s(profile: Profile, configuration: Configuration) -> float:
     """Seconds an item takes in a chunk beyond the function's own: unpickled and pickled, too."""
     extra, traits = configuration.costs.item_s, configuration.traits
@@ -179,9 +225,14 @@ def _warmup_s(profile: Profile, configuration: Configuration) -> float:
 
 
 def _workers_s(
-    profile: Profile, configuration: Configuration, shape: Shape, lanes: int, items: int
+    profile: Profile,
+    configuration: Configuration,
+    shape: Shape,
+    lanes: int,
+    items: int,
+    lane_item: float,
 ) -> float:
-    lane_item = _lane_item_s(profile, configuration)
+    """Until the last worker is done, each item of which takes ``lane_item`` seconds."""
     slot = 0.0 if configuration.traits.shares_chunks else configuration.costs.slot_s.value
 
     def chunk_s(size: int, times: float = 1.0) -> float:
@@ -231,6 +282,7 @@ def _processors_s(
     if costs.waking_s is not None and wait_s >= _WAITS * each:
         each = max(_BUSY * each, each - (1 - _BUSY) * costs.waking_s.value)
     each += _extra_item_s(profile, configuration)
+    each += sum(_hindrance(profile, configuration, workers))
     cpu = items * each
     driver = 0.0 if configuration.traits.remote else _driver_s(profile, configuration, shape, items)
     cores = configuration.cores
@@ -282,12 +334,16 @@ def _crowded_s(hold_s: float, profile: Profile, workers: int, costs: BackendCost
     return crowd * (hold_s + handover_s) + (1 - crowd) * apart_s
 
 
-def _memory_s(profile: Profile, configuration: Configuration, workers: int, items: int) -> float:
-    """Threads of one process are given new pages of memory in turns."""
+def _pages_s(profile: Profile, configuration: Configuration, workers: int, items: int) -> float:
+    """Threads of one process are given new pages of memory in turns, or nearly at once: that is
+    measured.
+    """
     if not configuration.traits.shares_memory or profile.fault_s <= 0:
         return 0.0
+    at_once = workers / configuration.costs.taking_turns(workers)
     free_s = max(0.0, profile.item_s - profile.fault_s)
-    return items * profile.fault_s * crowding(workers, 1.0, profile.fault_s, free_s)
+    seconds = items * profile.fault_s / at_once
+    return seconds * crowding(workers, at_once, profile.fault_s, free_s)
 
 
 def _driver_s(profile: Profile, configuration: Configuration, shape: Shape, items: int) -> float:
@@ -309,7 +365,7 @@ def _driver_s(profile: Profile, configuration: Configuration, shape: Shape, item
 def _interval(profile: Profile, terms: list[Term]) -> Prediction:
     """Adds up the terms; the interval is two standard errors of the sampled mean."""
     total = sum(term.seconds for term in terms)
-    work = sum(term.seconds for term in terms if term.name in (COMPUTE, CORES, GIL, MEMORY))
+    work = sum(term.seconds for term in terms if term.name in _WORK)
     doubt = work * min(1.0, 2 * profile.relative_error)
     kept = tuple(term for term in terms if term.seconds > 0)
     return Prediction(total, total - doubt, total + doubt, kept)

@@ -10,14 +10,21 @@ from __future__ import annotations
 import mmap
 import sys
 import time
+from typing import TYPE_CHECKING
 
 if sys.platform != "win32":
     import resource
+
+if TYPE_CHECKING:
+    from amorsize.probes.together import Compared
 
 MANY_PAGES = 200
 """Pages an item from which on they are worth to be looked at."""
 _TRIED, _TIMES = 32, 3
 """Pages that are written to for finding out what one takes, and how often."""
+_AT_ONCE, _ROUNDS = 256, 6
+"""Pages of each thread for finding out what they take where several threads want some, and how
+often: some hundred microseconds, in which the threads meet."""
 
 
 def pages() -> int:
@@ -43,6 +50,29 @@ def _page_s() -> float:
         first_s = _touch(memory)
         given = pages() - before
         return max(0.0, first_s - _touch(memory)) / max(1, given)
+
+
+def turns(threads: int) -> Compared | None:
+    """Seconds of some threads that are given new pages, alone and all at once; ``None`` where
+    that cannot be told.
+    """
+    if sys.platform != "linux":
+        return None
+    from amorsize.probes.together import compare
+
+    return compare(_many_pages, [_many_pages] * threads, _ROUNDS)
+
+
+def _many_pages() -> None:
+    """Take new pages, and give them back; ``ctypes.memset`` lets other threads run meanwhile."""
+    import ctypes
+
+    size = _AT_ONCE * mmap.PAGESIZE
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    block = (ctypes.c_char * size).from_buffer(memory)
+    ctypes.memset(block, 1, size)
+    del block
+    memory.close()
 
 
 def _touch(memory: mmap.mmap) -> float:

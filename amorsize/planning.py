@@ -34,7 +34,7 @@ from amorsize.profile import Profile
 from amorsize.sampler import Sample
 from amorsize.schedule import fixed
 from amorsize.source import Source, Span
-from amorsize.travel_times import measure_packing
+from amorsize.travel_times import large_buffers, measure_packing
 from amorsize.voices import Heard
 from amorsize.worker import worker_name
 
@@ -326,14 +326,15 @@ class Planning:
             workers=capacity.workers,
             worth_s=worth_s,
             share=share,
-            large=pricing.large_figures(self.profile.inputs, self.profile.outputs),
+            large=pricing.large_figures(self.profile),
         )
         cold = traits.remote and not backend.availability().running
         busy = self.limits.load.foreign_cores if cold or not traits.remote else 0.0
         return Offer(backend.name, traits, capacity, costs, busy, cold)
 
     def _complete_profile(self, backends: Sequence[Backend], *, forced: bool) -> None:
-        """Measure what sending takes, if a backend in play sends anything."""
+        """Look how much items move, and measure what sending takes, if a backend in play sends."""
+        self._refine(buffer_bytes=large_buffers(self.sample))
         sends = [b for b in backends if not (b.traits.shares_memory or b.traits.inline)]
         ships = [
             backend

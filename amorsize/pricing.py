@@ -12,6 +12,7 @@ from amorsize import cost_store
 from amorsize.backend import Backend
 from amorsize.cost_store import Stored
 from amorsize.costs import (
+    HOST_FALLBACK,
     LARGE_BYTES,
     LARGE_FIGURES,
     STEADY_S,
@@ -19,7 +20,7 @@ from amorsize.costs import (
     Check,
     Figure,
 )
-from amorsize.profile import Packing
+from amorsize.profile import Profile
 
 CALIBRATION_SHARE, UNNOTICED_SHARE = 0.05, 0.005
 """Largest parts that may go into measuring one backend: of the predicted makespan where its costs
@@ -27,11 +28,15 @@ may change the decision, of the plain loop where it was named; and of the plain 
 make the prediction better."""
 LARGE_MESSAGE_BYTES = 8_000_000
 """Items or results from this size on have the costs of large messages measured, too."""
+MOVING_SHARE = 0.05
+"""Share of an item that moving its data may take from which on memory is measured, too."""
 CONTRADICTED = 3.0
 """Factor beyond which what a run saw contradicts what was measured."""
 _ABOVE_NOISE_S = 0.005
 _CHUNKS_SENT = 1500
 _BYTES_SENT = 20e6
+_HOST_S, _MEMORY_S = 0.03, 0.15
+"""Seconds that it takes to find out what workers take from each other, and what memory adds."""
 
 _Key = tuple[str, str, int]
 _lock = threading.Lock()
@@ -52,7 +57,8 @@ def price(
     the predicted seconds of the plain loop (``None``: unknown, nothing is measured). An engine
     that is not up is never started for its price unless it is local and cheap.
 
-    ``large`` are figures of large messages that the work needs (:func:`large_figures`).
+    ``large`` are figures of large messages, and of memory, that the work needs
+    (:func:`large_figures`).
     """
     key = _key(backend, workers)
     running = backend.availability().running
@@ -60,7 +66,7 @@ def price(
         known = _known.get(key)
     if known is None:
         known = cost_store.load(backend, workers)
-    if known is None or _lacks(known.costs, large):
+    if known is None or _lacks(backend, known.costs, large):
         most_s = None if worth_s is None else share * worth_s
         measured = _measure_if_worth(backend, workers, most_s, running=running, large=large)
         known = measured or known
@@ -72,13 +78,18 @@ def price(
     return _as_it_is(backend, costs, running=running)
 
 
-def large_figures(inputs: Packing, outputs: Packing) -> set[str]:
-    """Figures of large messages that matter: for items or results that are large alone."""
-    found = set()
-    for way, packing in (("in", inputs), ("out", outputs)):
+def large_figures(profile: Profile) -> set[str]:
+    """Figures that matter for work with much data only: of large messages for items or results
+    that are large alone, of this host's memory for items that may spend their time on moving data.
+    """
+    found = set[str]()
+    for way, packing in (("in", profile.inputs), ("out", profile.outputs)):
         if packing.nbytes >= LARGE_MESSAGE_BYTES:
             beside = packing.buffer_bytes > packing.nbytes / 2
             found.add(f"buffer_{way}_50m_s" if beside else f"byte_{way}_50m_s")
+    moving_s = profile.memory_bytes * HOST_FALLBACK["memory_one_s"].value
+    if moving_s > MOVING_SHARE * profile.item_s:
+        found.update(HOST_FALLBACK)
     return found
 
 
@@ -102,9 +113,11 @@ def measure(
         if not refresh and (stored := cost_store.load(backend, workers)) is not None:
             if stored.costs is None:
                 raise CalibrationFailed(stored.failure)
-            if not _lacks_large(stored.costs, LARGE_FIGURES if full else large):
+            wanted = (*LARGE_FIGURES, *HOST_FALLBACK) if full else large
+            if not _lacks_large(backend, stored.costs, wanted):
                 return stored.costs
-            large = {*large, *stored.costs.figures()}.intersection(LARGE_FIGURES)
+            kept = stored.costs.figures().keys() & {*LARGE_FIGURES, *HOST_FALLBACK}
+            large = {*large, *kept}
         if not mine:
             raise CalibrationFailed("another process measures it")
         try:
@@ -196,18 +209,24 @@ def _keep(backend: Backend, workers: int, stored: Stored) -> None:
     cost_store.save(backend, workers, stored)
 
 
-def _lacks(costs: BackendCosts | None, large: Collection[str]) -> bool:
+def _lacks(backend: Backend, costs: BackendCosts | None, large: Collection[str]) -> bool:
     """Whether there is more to measure: a run has only seen what starting takes, or large
     messages are wanted. What could not be measured is not tried again.
     """
-    return costs is not None and (costs.is_guess or _lacks_large(costs, large))
+    return costs is not None and (costs.is_guess or _lacks_large(backend, costs, large))
 
 
-def _lacks_large(costs: BackendCosts, large: Collection[str]) -> bool:
-    """Whether some figures of large messages are not measured yet, and differ from others."""
+def _lacks_large(backend: Backend, costs: BackendCosts, large: Collection[str]) -> bool:
+    """Whether some figures of large messages, or of this host's memory, are not measured yet, and
+    differ from others.
+    """
     figures = costs.figures()
     for name in large:
         usual = costs.byte_in_s if "_in_" in name else costs.byte_out_s
+        if name in HOST_FALLBACK:
+            usual = costs.dispatch_s
+            if backend.traits.remote or costs.host_workers is None:
+                continue
         if name not in figures and usual.origin in ("measured", "cached"):
             return True
     return False
@@ -241,9 +260,11 @@ def expected_s(
     most = STEADY_S["remote" if backend.traits.remote else "local"]
     seconds = _CHUNKS_SENT * costs.slot_s.value / 2 + 10 * costs.latency_s.value
     seconds += _BYTES_SENT / 2 * (costs.byte_in_s.value + costs.byte_out_s.value)
-    for name in large:
+    for name in set(large).intersection(LARGE_FIGURES):
         seconds += 3 * (costs.into(LARGE_BYTES) if "_in_" in name else costs.out_of(LARGE_BYTES))
     seconds = min(seconds, 2 * most)
+    if not backend.traits.remote:
+        seconds += _HOST_S + (_MEMORY_S if HOST_FALLBACK.keys() & set(large) else 0.0)
     if not running:
         starts = 2 * (costs.startup_s.value + costs.shutdown_s.value)
         seconds += starts + 3 * costs.startup_worker_s.value

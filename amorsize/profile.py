@@ -92,6 +92,11 @@ class Profile(NamedTuple):
     get theirs in turns. 0 where it takes little, or where the system does not tell."""
     sizing: Sizing | None = None
     """The size of the items that their seconds follow, ``None`` if they follow none."""
+    new_bytes: float = 0.0
+    """Bytes of new memory that the system gives an item, and fills with zeros; 0 where that is
+    little, or where the system does not tell."""
+    buffer_bytes: float = 0.0
+    """Bytes of the large buffers (arrays) that an item and its result consist of."""
 
     @property
     def remaining(self) -> int | None:
@@ -102,6 +107,13 @@ class Profile(NamedTuple):
     def serial_s(self) -> float | None:
         """Predicted seconds of the plain loop over the remaining items."""
         return None if self.remaining is None else self.remaining * self.item_s
+
+    @property
+    def memory_bytes(self) -> float:
+        """Bytes that an item moves through memory at least: each buffer read or written once,
+        each new page filled with zeros once.
+        """
+        return self.new_bytes + self.buffer_bytes
 
     @property
     def relative_error(self) -> float:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from amorsize.costs import BackendCosts
-from amorsize.model import Configuration, slowed
+from amorsize.model import Configuration, hindered, slowed
 from amorsize.profile import Profile
 
 _FEW = 30
@@ -77,7 +77,7 @@ def play(
     travels = not traits.shares_memory
     sends = travels and not traits.inherits_memory
     extra_s = costs.item_s.value if costs.item_s else 0.0
-    slower = slowed(profile, costs)
+    slower = slowed(profile, costs) + hindered(profile, configuration, workers) - 1
     half_dispatch, half_trip = costs.dispatch_s.value / 2, costs.latency_s.value / 2
 
     free = [up_s(number + 1) for number in range(workers)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from amorsize.judge import is_placeholder
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from amorsize.sampler import Sample
 
 _PACK_BUDGET_S = 0.002
+_LARGE_BYTES = 256_000
+"""Smaller buffers may stay in the caches of a core."""
+_MOMENT_S, _FEW = 5e-6, 20
+"""Seconds in which no item moves so many bytes through memory, and items that are looked at."""
 _TRIAL_BYTES = 1 << 20
 """Of a larger buffer only so much is copied in a trial: the rest takes its time in proportion."""
 
@@ -27,6 +32,34 @@ def measure_packing(sample: Sample, *, inputs: bool) -> tuple[Packing, Packing]:
         values = [value for value in values if not is_placeholder(value)]
     outputs = _packing(values)
     return _packing(list(sample.recent_items[:200])) if inputs else Packing(), outputs
+
+
+def large_buffers(sample: Sample) -> float:
+    """Bytes of the large buffers that an item and its result consist of, on average, as far as they
+    can be seen without running code of theirs.
+    """
+    if sample.profile.item_s < _MOMENT_S:
+        return 0.0
+    results = [value for _, block in sample.results[-_FEW:] for value in block[:_FEW]]
+    return _mean_buffers(sample.recent_items[:_FEW]) + _mean_buffers(results)
+
+
+def _mean_buffers(values: Sequence[Any]) -> float:
+    return sum(map(_buffers, values)) / len(values) if values else 0.0
+
+
+def _buffers(value: Any) -> int:
+    """Bytes of an array or bytes object, or of those in a tuple; what fits into caches is none."""
+    kind = type(value)
+    if kind is tuple:
+        return sum(_buffers(part) for part in value if type(part) is not tuple)
+    if kind is bytes or kind is bytearray:
+        nbytes = len(value)
+    elif kind.__name__ == "ndarray" and kind.__module__ == "numpy" and value.flags.forc:
+        nbytes = int(value.nbytes)
+    else:
+        return 0
+    return nbytes if nbytes >= _LARGE_BYTES else 0
 
 
 def _packing(values: list[Any]) -> Packing:

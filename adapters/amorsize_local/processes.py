@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from amorsize.backend import (
+    HOST_FALLBACK,
     Availability,
     Backend,
     BackendCosts,
@@ -150,6 +151,7 @@ class ProcessBackend(Backend):
             # Through memory that both ends share: a tenth of it at 1 MB, twice as much at 50 MB.
             byte_out_s=fallback(7e-10),
             slowdown=declared(1.0),
+            **HOST_FALLBACK,
         )
 
     def no_cheaper_than(self) -> Backend | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from amorsize.backend import (
+    HOST_FALLBACK,
     Availability,
     Backend,
     BackendCosts,
@@ -51,6 +52,7 @@ class ThreadBackend(Backend):
             slowdown=declared(1.0),
             handover_s=fallback(20e-6),
             waking_s=fallback(10e-6),
+            **HOST_FALLBACK,
         )
 
     def configuration(self) -> str:

@@ -11,8 +11,9 @@ from amorsize.calibration.handover import handover
 from amorsize.calibration.probe import Probe, opened
 from amorsize.calibration.slowdown import slowdown
 from amorsize.calibration.start import Starting, starting
+from amorsize.calibration.together import together
 from amorsize.calibration.transfer import ASKS, Transfers, transfers
-from amorsize.costs import STEADY_S, BackendCosts, Check, Figure, declared
+from amorsize.costs import HOST_FALLBACK, STEADY_S, BackendCosts, Check, Figure, declared
 from amorsize.model import Configuration, predict
 from amorsize.probes import limits
 from amorsize.profile import Profile
@@ -47,8 +48,8 @@ def calibrate(
             shut-down cost nothing.
         workers: workers it can have; two are used if possible.
         full: measure messages of 50 MB too, which can take a second or two.
-        large: figures of large messages to measure (``costs.LARGE_FIGURES``); an engine that is
-            slow gets smaller ones for that than with ``full``.
+        large: figures of large messages to measure (``costs.LARGE_FIGURES``), for which an engine
+            that is slow gets smaller ones than with ``full``, or of this host's memory.
         first: whether this process has never started the engine: what only that start takes is
             then a figure of its own.
         steady_s: seconds after which nothing is repeated any more; by default 0.1, for an
@@ -107,6 +108,9 @@ def _measured(
             costs = _explained(costs, backend, probe)
         costs = _reopened(costs, backend, workers, budget)
         costs = costs._replace(**handover(backend, budget)._asdict())
+        memory = full or not HOST_FALLBACK.keys().isdisjoint(large)
+        host = together(backend.traits, limits(), memory=memory)
+        costs = costs._replace(**host._asdict())
         costs = quality.judged(costs, default)
         return costs.running() if running else costs
     finally:

@@ -53,7 +53,7 @@ def topology(host: Host | None = None) -> Topology:
 
 
 def memory_bandwidth(*, refresh: bool = False) -> Bandwidth | None:
-    """Return the memory bandwidth: measured on the first call, in 0.1-0.3 s, then remembered."""
+    """Return the memory bandwidth: measured on the first call, in 0.05-0.2 s, then remembered."""
     from amorsize.probes import bandwidth  # few programs ask
 
     return bandwidth.memory_bandwidth(refresh=refresh)

@@ -5,26 +5,29 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from amorsize.probes.host import Host
 from amorsize.probes.layout import last_level_bytes
 from amorsize.probes.limits import Limits, limits
+from amorsize.probes.together import compare
 
+_Pair = tuple[Any, Any]
 _MEBIBYTE = 1 << 20
 
-# A block is as large as the last-level cache, which then cannot hold source and target; but
-# touching fresh pages takes longer than the measurement itself, so no larger than need be.
-_USUAL_BLOCK_BYTES = 32 * _MEBIBYTE
-_MAX_BLOCK_BYTES = 128 * _MEBIBYTE
-_MIN_BLOCK_BYTES = 4 * _MEBIBYTE
+# Sources are twice as large as the last-level cache, and targets, too: what a round finds there of
+# the one before is little. Fresh pages take longer than copies, so no larger than need be.
+_LEAST_BYTES, _MOST_BYTES = 64 * _MEBIBYTE, 256 * _MEBIBYTE
+# The block of one thread must not fit into a cache of its own.
+_LEAST_BLOCK_BYTES = 4 * _MEBIBYTE
+# Bytes that a thread copies in a round: some milliseconds.
+_ROUND_BYTES = 16 * _MEBIBYTE
+_ROUNDS = 4
 
-# Seconds of copying for each of the two measurements; the first copies, which touch fresh
-# pages, come before and are not timed.
-_DURATION_S = 0.05
-
-# More threads than this do not copy faster on any machine with a few memory channels, and
-# would need gigabytes of blocks.
+# More threads than this do not copy faster on any machine with a few memory channels.
 _MAX_THREADS = 32
 
 
@@ -61,7 +64,7 @@ class Bandwidth:
 def memory_bandwidth(*, refresh: bool = False) -> Bandwidth | None:
     """Return the memory bandwidth, measured on the first call and then remembered.
 
-    The first call takes 0.1-0.3 s and up to an eighth of the available memory. ``None`` when
+    The first call takes 0.05-0.2 s and up to an eighth of the available memory. ``None`` when
     there is too little memory to measure with.
     """
     global _measured
@@ -76,16 +79,14 @@ _measured: Bandwidth | None = None
 
 
 def measure(found: Limits, clock: Callable[[], float] = time.perf_counter) -> Bandwidth | None:
-    """Measure the bandwidth under the limits given."""
+    """Measure the bandwidth under the limits given: the median of some rounds."""
     started = clock()
     threads = min(found.workers, _MAX_THREADS)
     block = _block_bytes(found, threads)
     if block is None:
         return None
     try:
-        copiers = [_Copier(block) for _ in range(threads)]
-        one = _rate(copiers[:1], clock)
-        every = _rate(copiers, clock) if threads > 1 else one
+        one, every = _rates(block, threads, clock)
     except Exception:  # no memory after all, no thread to start, no ctypes in this build
         return None
     return Bandwidth(one, every, threads, block, clock() - started)
@@ -94,54 +95,55 @@ def measure(found: Limits, clock: Callable[[], float] = time.perf_counter) -> Ba
 def _block_bytes(found: Limits, threads: int) -> int | None:
     """Return the size of a block such that all take an eighth of the memory at most."""
     cache = last_level_bytes(Host()) or 0
-    block = min(max(_USUAL_BLOCK_BYTES, cache), _MAX_BLOCK_BYTES)
+    total = min(max(_LEAST_BYTES, 2 * cache), _MOST_BYTES)
+    block = max(-(-total // threads), _LEAST_BLOCK_BYTES)
     if found.memory_bytes is None:
         return block
     block = min(block, found.memory_bytes // 8 // (2 * threads))
-    return block if block >= _MIN_BLOCK_BYTES else None
+    return block if block >= _LEAST_BLOCK_BYTES else None
 
 
-class _Copier:
-    """Copies one block to another; ``ctypes.memmove`` lets other threads run meanwhile."""
+def _rates(block: int, threads: int, clock: Callable[[], float]) -> tuple[float, float]:
+    """Return the bytes a second, read and written, that one thread copies and that all do."""
+    blocks = [(_filled(block), _filled(block)) for _ in range(threads)]
+    passes = max(1, _ROUND_BYTES // block)
 
-    def __init__(self, size: int) -> None:
-        import ctypes
-        import mmap
+    def all_blocks() -> None:
+        for pair in blocks:
+            _copy(pair, block)
 
-        self._move = ctypes.memmove
-        self._size = size
-        # Mapped rather than allocated: given back to the system at once when dropped.
-        self._blocks = [(ctypes.c_char * size).from_buffer(mmap.mmap(-1, size)) for _ in range(2)]
-        for block in self._blocks:
-            ctypes.memset(block, 1, size)
-        self.copied = 0
+    def own_block(pair: _Pair) -> None:
+        for _ in range(passes):
+            _copy(pair, block)
 
-    def run(self, until: Callable[[], bool]) -> None:
-        """Copy until told to stop, at least once."""
-        source, target = self._blocks
-        self.copied = 0
-        while True:
-            self._move(target, source, self._size)
-            self.copied += 2 * self._size
-            if until():
-                return
+    found = compare(all_blocks, [partial(own_block, pair) for pair in blocks], _ROUNDS, clock)
+    one = 2 * block * threads / max(found.alone_s, 1e-9)
+    if threads == 1:
+        return one, one
+    return one, 2 * block * passes * threads / max(found.together_s, 1e-9)
 
 
-def _rate(copiers: list[_Copier], clock: Callable[[], float]) -> float:
-    """Return the bytes a second that the copiers read and write at the same time."""
-    ready = threading.Barrier(len(copiers) + 1)
-    end = float("inf")
+def _filled(nbytes: int) -> Any:
+    """Return memory that is there: mapped rather than allocated, so that it is given back to the
+    system at once when dropped, in huge pages where there are any, which take less time.
+    """
+    import ctypes
+    import mmap
 
-    def work(copier: _Copier) -> None:
-        ready.wait()
-        copier.run(lambda: clock() >= end)
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        memory = mmap.mmap(-1, nbytes)
+    else:  # shared memory, which is the default, has small pages only
+        memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        with suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    block = (ctypes.c_char * nbytes).from_buffer(memory)
+    ctypes.memset(block, 1, nbytes)
+    return block
 
-    threads = [threading.Thread(target=work, args=(copier,), daemon=True) for copier in copiers]
-    for thread in threads:
-        thread.start()
-    started = clock()
-    end = started + _DURATION_S
-    ready.wait()
-    for thread in threads:
-        thread.join()
-    return sum(copier.copied for copier in copiers) / max(clock() - started, 1e-9)
+
+def _copy(pair: _Pair, nbytes: int) -> None:
+    """Copy source to target; ``ctypes.memmove`` lets other threads run meanwhile."""
+    import ctypes
+
+    source, target = pair
+    ctypes.memmove(target, source, nbytes)

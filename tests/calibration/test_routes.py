@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 import amorsize
 from amorsize import cost_store, pricing
 from amorsize.backend import Backend, Chunk, OpenRequest
+from amorsize.blocks import unknown
 from amorsize.calibration import calibrate
 from amorsize.costs import (
+    HOST_FALLBACK,
     LARGE_BYTES,
     LARGE_FIGURES,
     MEDIUM_BYTES,
@@ -121,9 +123,16 @@ def test_both_ways_are_measured_at_the_same_sizes_and_told(engine: Backend) -> N
 
 def test_large_figures_are_those_of_the_work() -> None:
     usual, large = Packing(nbytes=1e6), Packing(nbytes=12e6)
-    assert pricing.large_figures(usual, usual) == set()
-    assert pricing.large_figures(large, usual) == {"byte_in_50m_s"}
-    assert pricing.large_figures(usual, large._replace(buffer_bytes=12e6)) == {"buffer_out_50m_s"}
+    work = unknown(None)._replace(item_s=0.01)
+
+    def wanted(inputs: Packing, outputs: Packing) -> set[str]:
+        return pricing.large_figures(work._replace(inputs=inputs, outputs=outputs))
+
+    assert wanted(usual, usual) == set()
+    assert wanted(large, usual) == {"byte_in_50m_s"}
+    assert wanted(usual, large._replace(buffer_bytes=12e6)) == {"buffer_out_50m_s"}
+    assert pricing.large_figures(work._replace(buffer_bytes=30e6)) == set(HOST_FALLBACK)
+    assert pricing.large_figures(work._replace(buffer_bytes=30e4)) == set()
 
 
 def test_of_large_messages_in_band_only_those_wanted_are_measured(engine: Backend) -> None:

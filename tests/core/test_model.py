@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from amorsize.backend import Capacity, Traits, process_pool_fallback
 from amorsize.costs import BackendCosts, declared, fallback
 from amorsize.errors import PlanInfeasible
-from amorsize.model import MEMORY, Configuration, crowding, predict
+from amorsize.model import PAGES, Configuration, crowding, predict
 from amorsize.planner import Candidate, Decision, Offer, Wish, decide, fair_share
 from amorsize.profile import Packing, Profile
 from amorsize.schedule import fixed, tapered, whole
@@ -231,7 +231,7 @@ def test_threads_are_given_new_memory_in_turns_and_processes_are_not() -> None:
     work = profile(gil_share=0.0, fault_s=0.006)
     assert seconds(work, THREADS, 2, 5) > 1.2 * 5.0
     assert seconds(work, PROCESSES, 2, 5) == seconds(profile(), PROCESSES, 2, 5)
-    assert choose(work, offers=[THREADS]).chosen.prediction.term(MEMORY) > 0
+    assert choose(work, offers=[THREADS]).chosen.prediction.term(PAGES) > 0
 
 
 def test_work_that_never_waits_is_not_crowded() -> None:
