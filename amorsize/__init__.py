@@ -4,8 +4,8 @@
 >>> amorsize.map(abs, [-1, 2, -3])
 [1, 2, 3]
 
-Importing amorsize loads no engine and no plugin. Users need this module; authors of backends
-also :mod:`amorsize.backend` and :mod:`amorsize.testing`. Everything else is private.
+Importing amorsize loads no engine, and no plugin but its own. Users need this module; authors of
+backends also :mod:`amorsize.backend` and :mod:`amorsize.testing`. Everything else is private.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def _is_wanted() -> bool:
     return not any(name.startswith("amorsize_") for name in sys.modules)
 
 
-if TYPE_CHECKING or _is_wanted():
+_plans = _is_wanted()
+if TYPE_CHECKING or _plans:
     from amorsize.api import dask_map, imap, map, plan, ray_map
     from amorsize.backend import Backend
     from amorsize.errors import (
@@ -105,3 +106,9 @@ _load = loader(__name__, {name: f"{__name__}.{_HOMES.get(name, 'errors')}" for n
 def __getattr__(name: str) -> Any:
     """What few programs need is loaded on first use, to keep the import cheap."""
     return _load(name)
+
+
+if _plans:  # plugins import this module: not before it is all there
+    from amorsize.plugins import look_ahead as _look_ahead
+
+    _look_ahead()

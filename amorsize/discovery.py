@@ -3,13 +3,18 @@
 ``importlib.metadata`` would do, and does for what is not a plain directory, but importing it
 costs more than planning: it loads the parsers of e-mail and of zip files. Each distribution is
 asked by itself: a merged view lets a stale metadata folder hide another's entry points.
+
+What a folder holds is remembered until the folder changes: so the first map need not read what
+was read when amorsize was imported.
 """
 
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,19 +23,28 @@ from amorsize.installed import METADATA
 
 ENTRY_POINT_GROUP = "amorsize"
 _GROUP = ENTRY_POINT_GROUP.encode()
+_SETTLED_S = 2.0
+"""A folder that changed less than so many seconds ago may change again unnoticed: some file systems
+tell of changes to two seconds."""
+_EntryPoint = tuple[str, str, bool]
+"""Name, target, and whether it is of amorsize's own distribution."""
+_remembered: dict[str, tuple[tuple[int, ...], list[_EntryPoint]]] = {}
+"""Entry points in folders, each with what tells the folder from others and from itself after a
+change."""
 
 
-def wanted_plugins() -> Iterator[tuple[str, set[str], bool]]:
+def wanted_plugins(until: float = math.inf) -> Iterator[tuple[str, set[str], bool]]:
     """Names of installed plugins with what they point to and whether they are amorsize's own,
     which come first. More than one target means that two distributions use the same name; none,
     that ``AMORSIZE_PLUGINS`` (names separated by commas, which restrict what is loaded) asks for
-    what is not installed.
+    what is not installed. With ``until``, a ``time.perf_counter()``, what cannot be read by then is
+    left out.
     """
     chosen = os.environ.get("AMORSIZE_PLUGINS")
     allowed = None if chosen is None else {name.strip() for name in chosen.split(",")} - {""}
     ours: dict[str, str] = {}
     targets: dict[str, set[str]] = {}
-    for name, value, own in _entry_points():
+    for name, value, own in _entry_points(until):
         targets.setdefault(name, set()).add(value)
         if own:
             ours[name] = value
@@ -54,23 +68,36 @@ def load(target: str) -> Any:
     return found
 
 
-def _entry_points() -> Iterator[tuple[str, str, bool]]:
-    """Name, target, and whether it is of amorsize's own distribution."""
+def _entry_points(until: float) -> Iterator[_EntryPoint]:
     for path in dict.fromkeys(sys.path):
-        directory = path or os.curdir
         try:
-            names = os.listdir(directory)
+            yield from _of_folder(path or os.curdir, until)
         except NotADirectoryError:
-            yield from _of_archive(path)
-            continue
+            if until == math.inf:  # asking for it takes long
+                yield from _of_archive(path)
         except OSError:
             continue
-        for name in names:
-            if name.endswith(METADATA):
-                points = _of_file(f"{directory}{os.sep}{name}{os.sep}entry_points.txt")
-                if points:
-                    own = name.partition("-")[0].partition(".")[0].lower() == "amorsize"
-                    yield from ((*point, own) for point in points)
+
+
+def _of_folder(folder: str, until: float) -> list[_EntryPoint]:
+    """Entry points in a folder of ``sys.path``; what is not read by ``until`` is not remembered."""
+    status = os.stat(folder)
+    stamp = (status.st_dev, status.st_ino, status.st_mtime_ns)
+    known = _remembered.get(folder)
+    if known is not None and known[0] == stamp:
+        return known[1]
+    found: list[_EntryPoint] = []
+    settled = time.time() - status.st_mtime >= _SETTLED_S
+    for name in os.listdir(folder):
+        if name.endswith(METADATA):
+            if time.perf_counter() > until:
+                return found
+            points = _of_file(f"{folder}{os.sep}{name}{os.sep}entry_points.txt")
+            own = name.partition("-")[0].partition(".")[0].lower() == "amorsize"
+            found += [(*point, own) for point in points]
+    if settled:
+        _remembered[folder] = stamp, found
+    return found
 
 
 def _of_file(path: str) -> list[tuple[str, str]]:
@@ -93,7 +120,7 @@ def _parsed(text: str) -> Iterator[tuple[str, str]]:
             yield name.strip(), value.strip()
 
 
-def _of_archive(path: str) -> Iterator[tuple[str, str, bool]]:
+def _of_archive(path: str) -> Iterator[_EntryPoint]:
     from importlib.metadata import distributions
 
     for distribution in distributions(path=[path]):

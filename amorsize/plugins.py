@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from amorsize.backend import CONTRACT_VERSION, Availability, Backend
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     import pluggy
 
     from amorsize.events import Observer
+
+LOOK_AHEAD_S = 0.005
+"""Most seconds in which entry points are looked for before they are needed."""
 
 _lock = threading.RLock()
 _registry: Registry | None = None
@@ -193,6 +198,17 @@ def registry() -> Registry:
         if _registry is None:
             _registry = _discover()
         return _registry
+
+
+def look_ahead() -> None:
+    """Load what the first map will ask amorsize's own plugins for. Those of others wait until they
+    are wanted; so does all that fails.
+    """
+    for _, values, own in wanted_plugins(time.perf_counter() + LOOK_AHEAD_S):
+        if own:
+            with suppress(Exception):
+                for backend in load(values.pop()).amorsize_backends():
+                    state_of(backend)
 
 
 def observers() -> list[Observer]:

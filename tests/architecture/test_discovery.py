@@ -144,6 +144,40 @@ def test_an_empty_restriction_loads_nothing(tmp_path: Path) -> None:
     assert not found["errors"]
 
 
+def test_importing_amorsize_and_looping_loads_no_stranger(tmp_path: Path) -> None:
+    backends_with(tmp_path, GOOD)
+    code = "import sys, amorsize; amorsize.map(abs, range(99)); print('stranger' in sys.modules)"
+    assert output_with(tmp_path, "-c", code).strip() == "False"
+
+
+@pytest.mark.parametrize("value", ["", "ray"])
+def test_importing_amorsize_loads_no_plugin_that_is_not_wanted(tmp_path: Path, value: str) -> None:
+    code = "import sys, amorsize; print('amorsize_local' in sys.modules)"
+    assert output_with(tmp_path, "-c", code, AMORSIZE_PLUGINS=value).strip() == "False"
+
+
+@pytest.mark.parametrize("age_s", [0, 3600])
+def test_what_is_installed_after_the_import_is_found(tmp_path: Path, age_s: int) -> None:
+    """Also in a folder of which the file system does not tell that it has changed since, because
+    it had changed a moment before.
+    """
+    (tmp_path / "stranger.py").write_text(GOOD)
+    code = f"""
+import os, time
+then = time.time() - {age_s}
+os.utime({str(tmp_path)!r}, (then, then))
+import amorsize
+os.mkdir({str(tmp_path / "stranger-1.0.dist-info")!r})
+with open({str(tmp_path / "stranger-1.0.dist-info" / "entry_points.txt")!r}, "w") as file:
+    file.write("[amorsize]\\nzz = stranger\\n")
+if {age_s} == 0:
+    os.utime({str(tmp_path)!r}, (then, then))
+from amorsize.plugins import registry
+print(*registry().backends)
+"""
+    assert "mine" in output_with(tmp_path, "-c", code).split()
+
+
 def test_a_backend_that_cannot_say_whether_it_is_usable_harms_nobody(tmp_path: Path) -> None:
     found = backends_with(tmp_path, SICK)
     (row,) = [row for row in found["backends"] if row["name"] == "mine"]

@@ -61,8 +61,10 @@ def test_nothing_heavy_is_loaded(code: str) -> None:
     assert not loaded_after(code) & HEAVY
 
 
-def test_work_that_stays_in_the_loop_loads_no_plugin() -> None:
-    assert not loaded_after("import amorsize; amorsize.map(abs, range(1000))") & ADAPTERS
+def test_what_a_first_map_needs_is_loaded_before() -> None:
+    code = "import sys, amorsize; before = set(sys.modules)\nfrom amorsize.plugins import registry"
+    code += "\nregistry(); assert set(sys.modules) == before, set(sys.modules) - before"
+    assert loaded_after(code) >= ADAPTERS - {"amorsize_joblib"}
 
 
 @pytest.mark.parametrize("module", ["amorsize_local.server", "amorsize_dask.session"])
