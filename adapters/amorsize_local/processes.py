@@ -22,6 +22,8 @@ from amorsize.backend import (
 )
 from amorsize.errors import InvalidArgument
 from amorsize.probes import Limits, fork_safety, start_methods
+from amorsize_local import forked
+from amorsize_local.session import ProcessSession
 
 if TYPE_CHECKING:
     from amorsize_local.arguments import PoolArguments
@@ -106,9 +108,6 @@ class ProcessBackend(Backend):
 
     def open(self, request: OpenRequest) -> Session:
         """Start the workers; the function is inherited, or sent to each once."""
-        from amorsize_local import forked
-        from amorsize_local.session import ProcessSession
-
         method = self.start_method
         if method == "fork" and forked.preferred():
             return ProcessSession(None, request, inherits=True)

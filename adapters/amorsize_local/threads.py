@@ -15,6 +15,7 @@ from amorsize.backend import (
     fallback,
 )
 from amorsize.probes import Limits
+from amorsize_local.team import TeamSession
 
 
 class ThreadBackend(Backend):
@@ -29,8 +30,6 @@ class ThreadBackend(Backend):
 
     def open(self, request: OpenRequest) -> Session:
         """A session whose threads end with it."""
-        from amorsize_local.team import TeamSession
-
         return TeamSession(self.name, request)
 
     def capacity(self, limits: Limits) -> Capacity:
