@@ -16,6 +16,7 @@ function, so that all of its lateness counts.
 
 from __future__ import annotations
 
+import _thread
 import math
 import os
 import sys
@@ -50,7 +51,12 @@ switch interval the watcher sleeps one tick (5.0 / (5.0 + 0.5) = 0.91, less the 
 
 
 class Monitor:
-    """Watches from ``start`` to ``stop``; starting costs about 0.1 ms.
+    """Watches from ``start`` to ``stop``; either costs about 0.1 ms.
+
+    The watching thread is a bare one: ``threading`` would wait until it runs, which takes longer
+    than a short sample. ``threading`` does not know it, and would never forget it once it did; so
+    what is done meanwhile, which may ask for the current thread, is done by one that it knows, and
+    that goes on to watch.
 
     Args:
         rss_bytes: tells the resident size of this process.
@@ -70,7 +76,13 @@ class Monitor:
         self.peak_rss_bytes = 0
         """Largest resident size seen while watching, in bytes."""
         self._cpu_s, self._clock = 0.0, -1
-        self._stop = threading.Event()
+        """CPU seconds of threads that have watched, and the clock of the one that does."""
+        self._stop, self._ended = _thread.allocate_lock(), _thread.allocate_lock()
+        """Held until the watch is to end, and until it has ended."""
+        self._home = os.getpid()
+        self._threads: list[int] = []
+        """Those that have watched, by the system's numbers."""
+        self._helper: threading.Thread | None = None
         self._late_s = 0.0
         """Seconds in which the lock could not be had so far, waking up included."""
         self._wakings: list[float] = []
@@ -82,25 +94,29 @@ class Monitor:
         self._interval_s = sys.getswitchinterval()
         self._began = True
         self._watched, self._watched_before_s = threading.get_ident(), 0.0
-        self._thread = threading.Thread(target=self._watch, name="amorsize-gil", daemon=True)
 
     def start(self) -> None:
         """Begin to watch."""
         self._watched_before_s = self._watched_cpu_s()
         self._begin = self._before = time.perf_counter()
+        self._stop.acquire()
+        self._ended.acquire()
         try:
-            self._thread.start()
+            _thread.start_new_thread(self._watch, ())
         except RuntimeError:  # no more threads are allowed here: nothing is seen
             self._began = False
 
     def stop(self) -> None:
         """End watching; no thread is left."""
-        if not self._began:
+        if not self._began or os.getpid() != self._home:  # an item has forked: no thread is here
             return
         self._end = time.perf_counter()
-        self._stop.set()
-        self._thread.join()
-        _gone(self._thread.native_id)
+        self._stop.release()
+        self._ended.acquire()
+        if self._helper is not None:
+            self._helper.join()
+        for thread in self._threads:
+            _gone(thread)
         self._elapsed = self._end - self._begin
 
     @property
@@ -108,9 +124,10 @@ class Monitor:
         """CPU seconds that watching, and what was done meanwhile, have taken so far: not the
         function's. Where the system does not tell them of another thread, once it has ended.
         """
-        clock = self._clock
+        before_s = self._cpu_s
+        clock = self._clock  # in this order: what one has taken does not count twice
         try:
-            return time.clock_gettime(clock) if clock != -1 else self._cpu_s
+            return before_s + time.clock_gettime(clock) if clock != -1 else before_s
         except OSError:  # it has just ended
             return self._cpu_s
 
@@ -134,10 +151,25 @@ class Monitor:
         return sys.getswitchinterval()
 
     def _watch(self) -> None:
-        ticks = 0
+        self._threads.append(threading.get_native_id())
         if hasattr(time, "pthread_getcpuclockid"):
             self._clock = time.pthread_getcpuclockid(threading.get_ident())
-        while not self._stop.wait(_TICK_S):
+        handed_over = False
+        try:
+            handed_over = self._look()
+        finally:
+            self._clock, self._cpu_s = -1, self._cpu_s + time.thread_time()
+            if handed_over:
+                self._hand_over()
+            else:
+                self._ended.release()
+
+    def _look(self) -> bool:
+        """Look how late this thread wakes, until the watch ends or there is room for other things
+        that another one has to do; whether there is.
+        """
+        ticks = 0
+        while not self._stop.acquire(timeout=_TICK_S):
             now = time.perf_counter()
             late_s = self._without_lock_s(now - self._before - _TICK_S)
             self._late_s += late_s
@@ -149,13 +181,28 @@ class Monitor:
                 looked = time.perf_counter()  # reading a file lets go of the lock, too
                 self._late_s += self._without_lock_s(looked - now)
                 now = looked
-            if self._meanwhile and self._leaves_room(now - self._begin):
-                self._do_meanwhile()
-                now = time.perf_counter()
             self._before = now
+            if self._meanwhile and self._leaves_room(now - self._begin):
+                return True
         # The last wait was cut short: how late it was by then counts as well.
         self._late_s += self._without_lock_s(self._end - self._before - _TICK_S)
-        self._clock, self._cpu_s = -1, time.thread_time()
+        return False
+
+    def _hand_over(self) -> None:
+        """Let a thread that ``threading`` knows do what is to be done meanwhile, and go on."""
+        self._helper = threading.Thread(target=self._go_on, name="amorsize-gil", daemon=True)
+        try:
+            self._helper.start()
+        except RuntimeError:  # no more threads are allowed here: nothing more is seen
+            self._helper = None
+            self._ended.release()
+
+    def _go_on(self) -> None:
+        try:
+            self._do_meanwhile()
+        finally:
+            self._before = time.perf_counter()
+            self._watch()
 
     def _leaves_room(self, watched_s: float) -> bool:
         """Whether the function waits, and has done little else so far. Beside one that computes,
@@ -173,7 +220,7 @@ class Monitor:
         sys.setswitchinterval(min(usual_s, _POLITE_S))
         try:
             for step in steps:
-                if not self._stop.is_set():
+                if self._stop.locked():
                     with suppress(Exception):  # it fails again when it is wanted, and tells then
                         step()
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -59,6 +60,32 @@ def test_no_thread_is_left_by_the_end_of_the_watch() -> None:
         monitor.start()
         monitor.stop()
         assert len(os.listdir("/proc/self/task")) <= before
+
+
+def test_what_is_done_meanwhile_may_ask_for_the_current_thread() -> None:
+    """``threading`` would list one that it has not started for ever: forking would seem unsafe."""
+    before = threading.enumerate()
+    asked: list[threading.Thread] = []
+    for _ in range(30):  # on a busy machine there may be no room for it
+        watched(wait, [lambda: asked.append(threading.current_thread())])
+        if asked:
+            break
+    assert asked
+    assert threading.enumerate() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_that_an_item_has_forked_waits_for_no_watch() -> None:
+    monitor = Monitor()
+    monitor.start()
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(20)  # ends one that waits
+        monitor.stop()
+        os._exit(0)
+    monitor.stop()
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_time_of_waiting_is_used_once() -> None:
