@@ -85,6 +85,10 @@ class Blocks:
         self._source = source
         self._sized: Sized | None = None
         self._look_at = 3
+        self._steady: tuple[int, list[Block]] = (0, self.all)
+        self._estimate: tuple[int, Estimate | None] = (0, None)
+        """Both are asked for several times a block: for how many blocks they hold, and what they
+        are."""
 
     @property
     def elapsed_s(self) -> float:
@@ -101,6 +105,13 @@ class Blocks:
         """The blocks that tell about a usual item: all but the first call, unless it took about
         as long as the one or two others that there are; and of those as large as they should be.
         """
+        count, blocks = self._steady
+        if count != len(self.all):
+            blocks = self._usual()
+            self._steady = len(self.all), blocks
+        return blocks
+
+    def _usual(self) -> list[Block]:
         others = self.all[1:]
         if not others:
             return self.all
@@ -116,6 +127,13 @@ class Blocks:
         """The mean of the times, or what sizes make of it where times are uneven; ``closely``
         compares these with all times there are, otherwise now and then.
         """
+        count, known = self._estimate
+        if known is None or closely or count != len(self.all):
+            known = self._estimated(closely=closely)
+            self._estimate = len(self.all), known
+        return known
+
+    def _estimated(self, *, closely: bool) -> Estimate:
         blocks = self.steady
         times = [block.per_item_s for block in blocks]
         plain = Estimate(mean(times), error_of_mean(times))

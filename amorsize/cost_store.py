@@ -15,11 +15,11 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from typing import Any, NamedTuple
 
 from amorsize.backend import Backend
 from amorsize.costs import BackendCosts
+from amorsize.probes.system import host_cpus
 from amorsize.worker import host_name
 
 FORMAT = 5
@@ -72,16 +72,10 @@ def identity(backend: Backend, workers: int) -> dict[str, Any]:
         "backend": backend.name,
         "configuration": backend.configuration(),
         "host": host_name(),
-        "cores": _cores(),
+        "cores": host_cpus(),
         "workers": min(2, workers),
         "python": sys.version.split()[0],
     }
-
-
-@cache
-def _cores() -> int | None:
-    """Processors of this host; the C library reads a file for it."""
-    return os.cpu_count()
 
 
 def load(backend: Backend, workers: int) -> Stored | None:

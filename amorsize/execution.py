@@ -20,7 +20,7 @@ from amorsize.errors import AmorsizeError, BackendUnavailable
 from amorsize.feed import Feed
 from amorsize.gain import Gain
 from amorsize.judge import AFTER_ALL, FirstFailure, Judge
-from amorsize.planner import REMOTE_CHUNK_BYTES, Decision, Offer
+from amorsize.planner import CHUNK_BYTES, REMOTE_CHUNK_BYTES, Decision, Offer
 from amorsize.planning import Planning
 from amorsize.report import RunReport
 from amorsize.runner import Run
@@ -28,7 +28,7 @@ from amorsize.sampler import WAITING
 from amorsize.serial import SerialRun
 from amorsize.source import IndexedSource, Piece, Span, StreamSource
 from amorsize.trips import Trips
-from amorsize.window import CHUNK_BYTES, PATIENCE_S, Window
+from amorsize.window import PATIENCE_S, Window
 from amorsize.worker import worker_name
 
 if TYPE_CHECKING:

@@ -37,7 +37,9 @@ smaller ones only wake the caller more often.
 FEW_SAMPLES = 3
 """Times of items below which their spread is unknown."""
 CHUNK_BYTES = 4_000_000
-"""Largest payload of a chunk: pipes halve their speed for messages far above a megabyte."""
+"""Largest payload of a chunk: pipes halve their speed for messages far above a megabyte. Also the
+memory of the caller that items and results of a chunk may take if they are many: small ones take
+several times as much there as on the way, and larger chunks gain nothing."""
 REMOTE_CHUNK_BYTES = 16_500_000
 """The same for engines of many hosts, where a chunk costs milliseconds whatever it holds: with
 4 MB a chunk, items of that size took a fifth longer on Dask, and a quarter on Ray."""

@@ -64,7 +64,7 @@ def price(
     running = backend.availability().running
     with _lock:
         known = _known.get(key)
-    if known is None:
+    if known is None and not backend.traits.inline:  # of the loop nothing is stored
         known = cost_store.load(backend, workers)
     if known is None or _lacks(backend, known.costs, large):
         most_s = None if worth_s is None else share * worth_s

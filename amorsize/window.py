@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from amorsize.planner import CHUNK_BYTES
 from amorsize.schedule import Schedule, tapered
 
 MOST_QUEUED_PER_WORKER = 16
@@ -14,9 +15,6 @@ MEMORY_SHARE = 0.1
 """Share of the memory for this process and its workers that results in flight may take."""
 WORKER_BYTES = 64_000_000
 """Bytes of results in flight for each worker, where memory allows: enough for any pipe."""
-CHUNK_BYTES = 4_000_000
-"""Memory of the caller that the items and results of a chunk may take if they are many: small ones
-take several times as much here as on the way, and larger chunks gain nothing."""
 LARGE_ITEM_BYTES = 500_000
 """Items and results from this size on take as much here as on their way."""
 PATIENCE_S = 0.01

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 
 _RLIM_HUGE = 1 << 60
+
+
+@cache
+def host_cpus() -> int | None:
+    """Logical CPUs of this host, asked for once: the C library reads a file."""
+    return os.cpu_count()
 
 
 class System:
@@ -16,17 +23,14 @@ class System:
     """
 
     platform: str = sys.platform
-    _cpus: int | None = None
 
     def cpu_count(self) -> int | None:
-        """Return the logical CPUs of the host, asked for once: the C library reads a file."""
-        if self._cpus is None:
-            self._cpus = os.cpu_count()
-        return self._cpus
+        """Return the logical CPUs of the host."""
+        return host_cpus()
 
     def forget(self) -> None:
         """Ask anew from now on."""
-        self._cpus = None
+        host_cpus.cache_clear()
 
     def affinity(self) -> frozenset[int] | None:
         """Return the CPUs this process may run on."""

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from amorsize.schedule import fixed, tapered
-from amorsize.window import CHUNK_BYTES, MEMORY_SHARE, Window, size_of
+from amorsize.planner import CHUNK_BYTES
+from amorsize.window import MEMORY_SHARE, Window, size_of
 
 
 def test_one_running_and_one_queued() -> None:
