@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from amorsize.schedule import fixed, tapered
 from amorsize.planner import CHUNK_BYTES
+from amorsize.schedule import fixed, tapered
 from amorsize.window import MEMORY_SHARE, Window, size_of
 
 
