@@ -102,7 +102,9 @@ def test_a_worker_that_exits_is_told_by_its_code() -> None:
             os._exit(17)
         return x
 
-    with pytest.raises(amorsize.WorkersKeepDying, match="code 17"):
+    # Whether one item is alone often enough before all have died so often is up to the scheduler.
+    deaths = (amorsize.WorkersKeepDying, amorsize.WorkerDied)
+    with pytest.raises(deaths, match="code 17"):
         amorsize.map(leaves, range(60), backend="multiprocessing", workers=2, chunk_size=60)
 
 
