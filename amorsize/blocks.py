@@ -54,6 +54,8 @@ class Block(NamedTuple):
     """CPU seconds of its whole process."""
     pages: int = 0
     """Pages of new memory that their thread was given."""
+    alone: bool = False
+    """Whether numerical libraries were to use one thread only."""
 
     @property
     def per_item_s(self) -> float:
@@ -112,16 +114,26 @@ class Blocks:
         return blocks
 
     def _usual(self) -> list[Block]:
-        others = self.all[1:]
+        others = [block for block in self.all[1:] if not block.alone]
         if not others:
-            return self.all
+            return self.all[:1]
         largest = max(len(block.values) for block in others)
         others = [block for block in others if len(block.values) >= _GROWN * largest]
         if len(others) > 2 or largest > 1:
             return others
         usual_s = mean([block.per_item_s for block in others])
         is_usual = usual_s / USUAL <= self.all[0].per_item_s <= USUAL * usual_s
-        return self.all if is_usual else others
+        return [self.all[0], *others] if is_usual else others
+
+    def inner_cores(self, spinning: int) -> float:
+        """Cores that items after the first have surely kept busy by themselves; 1 if that is not
+        clear. ``spinning`` threads were on a processor before, and are not theirs.
+        """
+        wide = [block for block in self.all[1:] if not block.alone]
+        wall_s = math.fsum(block.wall_s for block in wide)
+        beside_s = math.fsum(block.process_cpu_s - block.cpu_s for block in wide)
+        surely_s = beside_s - spinning * wall_s - (1 + spinning) * _TICK_S
+        return 1.0 + max(0.0, surely_s) / max(wall_s, 1e-9)
 
     def estimate(self, *, closely: bool = False) -> Estimate:
         """The mean of the times, or what sizes make of it where times are uneven; ``closely``
@@ -259,10 +271,17 @@ def profile_of(
         item_rss_bytes=rss_growth,
         fault_s=min(known.mean_s, given * page_s()) if given else 0.0,
         new_bytes=given * PAGESIZE,
+        item_alone_s=_alone_s(seen.all, blocks, known.mean_s),
     )
     if known.sized is None:
         return _spread_by_times(found, blocks, source)
     return _spread_by_sizes(found, known)
+
+
+def _alone_s(every: list[Block], wide: list[Block], item_s: float) -> float:
+    """Seconds of a mean item where libraries may use one thread; 0 if no item ran like that."""
+    alone = [block.per_item_s for block in every if block.alone]
+    return item_s * mean(alone) / mean([block.per_item_s for block in wide]) if alone else 0.0
 
 
 def _new_pages(blocks: list[Block]) -> float:

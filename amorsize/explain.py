@@ -109,6 +109,11 @@ def _measured(plan: Plan) -> list[str]:
         f"  first call  {seconds(profile.first_call_s)}",
         f"  waiting     {profile.waiting_share:.0%} of the time",
     ]
+    if profile.item_alone_s:
+        lines.append(
+            f"  inside      an item keeps {profile.inner_cores:.1f} cores busy; with one core, as "
+            f"in a worker, it takes {seconds(profile.item_alone_s)}"
+        )
     if profile.sizing is not None:
         what, points, exponent, error = profile.sizing
         power = "" if exponent == 1.0 else f" to the power of {exponent:.2g}"

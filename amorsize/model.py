@@ -161,9 +161,17 @@ def _lane_item_s(profile: Profile, configuration: Configuration) -> float:
     if not traits.shares_memory:
         # A function that is parallel inside was sampled on all cores; a worker has its share.
         share = max(1.0, configuration.cores // configuration.workers)
-        if profile.inner_cores > 1.0:
+        if _is_alone(profile, configuration):
+            busy = profile.item_alone_s
+        elif profile.inner_cores > 1.0:
             busy = max(busy, profile.item_cpu_s / share)
     return busy * slowed(profile, configuration.costs) + _extra_item_s(profile, configuration)
+
+
+def _is_alone(profile: Profile, configuration: Configuration) -> bool:
+    """Whether workers have one core each for a function that was seen with one."""
+    own = not configuration.traits.shares_memory and configuration.cores < 2 * configuration.workers
+    return own and profile.item_alone_s > 0
 
 
 def slowed(profile: Profile, costs: BackendCosts) -> float:
@@ -277,7 +285,8 @@ def _processors_s(
     profile: Profile, configuration: Configuration, shape: Shape, workers: int, items: int
 ) -> float:
     costs = configuration.costs
-    each = profile.item_cpu_s * costs.slowdown.value
+    alone = _is_alone(profile, configuration)
+    each = (profile.item_alone_s if alone else profile.item_cpu_s) * costs.slowdown.value
     wait_s = profile.waiting_share * profile.item_s
     if costs.waking_s is not None and wait_s >= _WAITS * each:
         each = max(_BUSY * each, each - (1 - _BUSY) * costs.waking_s.value)

@@ -182,6 +182,7 @@ class Planning:
             else (profile.items or 0) - profile.resumed - remaining,
             item_s=item_s,
             item_cpu_s=profile.item_cpu_s * times,
+            item_alone_s=profile.item_alone_s * times,
             item_sd_s=profile.item_sd_s * times,
             longest_s=max(profile.longest_s, item_s),
             trend=profile.trend * (remaining or 0) / max(1, profile.remaining or 1),
@@ -194,6 +195,7 @@ class Planning:
         seen = again.profile._replace(
             item_s=item_s,
             item_cpu_s=item_s,
+            item_alone_s=0.0,
             item_sd_s=0.0,
             longest_s=item_s,
             durations=(),

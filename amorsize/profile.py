@@ -90,6 +90,9 @@ class Profile(NamedTuple):
     fault_s: float = 0.0
     """Seconds of an item in which the system gives it memory, page by page: threads of one process
     get theirs in turns. 0 where it takes little, or where the system does not tell."""
+    item_alone_s: float = 0.0
+    """Mean seconds per item where numerical libraries may use one thread only, as in a worker with
+    one core. 0 if they use no more anyway, or if that was not measured."""
     sizing: Sizing | None = None
     """The size of the items that their seconds follow, ``None`` if they follow none."""
     new_bytes: float = 0.0

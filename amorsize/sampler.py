@@ -19,7 +19,7 @@ from amorsize.errors import ItemError
 from amorsize.guard import rest
 from amorsize.judge import AFTER_ALL, item_error, placeholder
 from amorsize.loop import LoopResult, annotate, run_forgiving, run_loop
-from amorsize.monitor import Monitor, queued_s, running_threads
+from amorsize.monitor import Monitor, queued_s, running_threads, usable_cores
 from amorsize.pages import pages
 from amorsize.policy import DEFAULT, Policy
 from amorsize.profile import Profile
@@ -31,6 +31,7 @@ if sys.platform != "win32":
 
 if TYPE_CHECKING:
     from amorsize.elsewhere import Elsewhere
+    from amorsize.probes.blas import InnerThreads
 
 BUDGET_S = 0.005
 """Least seconds a sample may take; more only where the whole takes over fifty times as long."""
@@ -49,6 +50,12 @@ sees it before many have started."""
 MOST_S = 0.25
 """Most seconds of a sample of several items: workers could have run them side by side, and what
 remains unclear then the run will see."""
+SECOND_SHARE = 0.04
+"""Or this share of what the whole would take on all cores, for a second item: the first may have
+loaded what all others need, and then says nothing about them.
+"""
+INNER_CORES = 1.3
+"""Cores that an item keeps busy by itself from which on it matters what it takes with one."""
 WORTHLESS_S = 0.010
 """Seconds of plain loop left below which no decision is worth another sample."""
 _BLOCK_S = 0.0002
@@ -105,6 +112,8 @@ class _Recorder:
         """Seconds that timing a block without items takes."""
         self.beside_s: Callable[[], float] = float
         """CPU seconds that watching has taken in another thread: not the function's."""
+        self.narrowed: InnerThreads | None = None
+        """What lets numerical libraries use one thread only, once that is so."""
         self.needed_s = Monitor.needed_s()
         """Seconds of watching that tell something: by the switch interval before the watch, which
         shortens it while planning is prepared."""
@@ -138,10 +147,29 @@ class _Recorder:
         process -= self.beside_s() - beside
         given = pages() - given
         self.seen.all.append(
-            Block(start, loop.values, wall, max(cpu, 0.0), max(process, 0.0), given)
+            Block(
+                start,
+                loop.values,
+                wall,
+                max(cpu, 0.0),
+                max(process, 0.0),
+                given,
+                self.narrowed is not None,
+            )
         )
         self.last_items = items
         return True
+
+    def narrow(self) -> None:
+        """Let numerical libraries use one thread from now on."""
+        from amorsize.probes.blas import limit_inner_threads
+
+        self.narrowed = limit_inner_threads(1, environ={})
+
+    def widen(self) -> None:
+        """Let them use what they did before."""
+        if self.narrowed is not None:
+            self.narrowed.restore()
 
     def _loop(self, start: int, items: Sequence[Any]) -> LoopResult:
         if not self.policy.forgives:
@@ -215,6 +243,7 @@ def sample(
         _run_blocks(recorder, source, done)
         queued = queued_s() - queued
     finally:
+        recorder.widen()
         monitor.stop()
         if worker is not None:
             worker.close()
@@ -259,8 +288,26 @@ def _run_blocks(recorder: _Recorder, source: Source, done: Sequence[Span]) -> No
             return
         if block is None or not recorder.run(*block):
             return
-        if _is_enough(recorder, length):
+        if recorder.narrowed is None and _may_be_narrow(recorder, length):
+            recorder.narrow()
+        elif _is_enough(recorder, length):
             return
+
+
+def _may_be_narrow(recorder: _Recorder, length: int | None) -> bool:
+    """Whether to see what an item takes that may use one core only, as in a worker, because usual
+    ones are parallel inside; not if it could take as much longer as they use cores, and that is a
+    good part of the whole.
+    """
+    seen = recorder.seen
+    if length is None or recorder.elsewhere is not None or len(seen.all) < 2:
+        return False
+    inner = seen.inner_cores(recorder.spinning)
+    if inner < INNER_CORES:
+        return False
+    item_s = seen.estimate().mean_s
+    serial_s = item_s * (length - seen.items)
+    return serial_s > WORTHLESS_S and item_s * inner < SECOND_SHARE * serial_s
 
 
 def _is_enough(recorder: _Recorder, length: int | None) -> bool:
@@ -302,7 +349,10 @@ def _budget_s(recorder: _Recorder, known: Estimate, serial_s: float) -> float:
     least_s = serial_s * max(1 / _SIDE_BY_SIDE, busy_share)
     # An uncertain mean may be too small: so is what it says of the time that a sample may take.
     doubt = min(1.0, 2 * known.error) if len(recorder.seen.steady) > 1 else 1.0
-    budget_s = max(BUDGET_S, min(MOST_S, BUDGET_SHARE * least_s * (1 + doubt)))
+    most_s = MOST_S
+    if len(blocks) == 1:
+        most_s = max(most_s, SECOND_SHARE * least_s / usable_cores())
+    budget_s = max(BUDGET_S, min(most_s, BUDGET_SHARE * least_s * (1 + doubt)))
     if serial_s and busy_share < (ONLY_WAITING if len(blocks) == 1 else WAITING):
         # Side by side it would be over in no time: two items say how it waits.
         budget_s = min(budget_s, WAITING_SHARE * least_s)

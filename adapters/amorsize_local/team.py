@@ -61,7 +61,7 @@ class TeamSession(Session):
             self._turns.put(shared)
         if self._leaving:
             self._start_one()
-        self._hands = max(self._hands, hands)
+        self._hands += hands
         self._start_some()
         return future
 
@@ -100,11 +100,14 @@ class TeamSession(Session):
             self._hands -= 1
             self._start_another()
             took_s, cpu = time.monotonic() - begin, time.process_time() - cpu
-            if took_s < (late_s := sys.getswitchinterval()) or cpu < took_s / 2:
-                self._pause_s = 0.0  # on time, or other programs had the processors
-            else:
+            late_s = sys.getswitchinterval()
+            if took_s >= late_s and cpu >= took_s / 2:  # and not other programs' doing
                 self._pause_s = max(late_s, 2 * self._pause_s)
                 self._start_at = begin + took_s + self._pause_s
+            else:
+                self._pause_s = 0.0
+            if took_s >= late_s:  # results may have come meanwhile
+                return
 
     def _start_another(self) -> None:
         try:

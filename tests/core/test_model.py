@@ -85,6 +85,23 @@ def test_a_busy_driver_is_a_ceiling() -> None:
     assert seconds(profile(), offer, 8, 25) < 1_000 * 0.005
 
 
+def test_what_is_parallel_inside_takes_in_workers_what_it_took_with_one_core() -> None:
+    offer, work = PROCESSES._replace(costs=FREE), profile(item_cpu_s=0.02, inner_cores=2.0)
+    assert seconds(work._replace(item_alone_s=0.012), offer, 8, 1) == pytest.approx(1.5, rel=0.02)
+    assert seconds(work, offer, 8, 1) == pytest.approx(2.5, rel=0.02)  # by its CPU time alone
+
+
+@given(st.floats(1e-4, 1), st.floats(1e-4, 10), st.integers(1, 8))
+def test_threads_and_workers_with_many_cores_do_not_run_items_alone(
+    item_s: float, alone_s: float, workers: int
+) -> None:
+    wide = profile(item_s=item_s, item_cpu_s=2 * item_s, inner_cores=2.0)
+    alone = wide._replace(item_alone_s=alone_s)
+    assert seconds(alone, THREADS, workers, 1) == seconds(wide, THREADS, workers, 1)
+    if workers <= 4:
+        assert seconds(alone, PROCESSES, workers, 1) == seconds(wide, PROCESSES, workers, 1)
+
+
 def test_the_last_round_counts_whole() -> None:
     nine = seconds(profile(items=9, item_s=1.0), PROCESSES._replace(costs=FREE), 8, 1, items=9)
     assert nine == pytest.approx(2.0)

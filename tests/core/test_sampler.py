@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from amorsize.monitor import Monitor, running_threads
+from amorsize.monitor import Monitor, running_threads, usable_cores
+from amorsize.probes.host import Host
+from amorsize.probes.openblas import loaded_pools
 from amorsize.sampler import sample
 from amorsize.source import source_of
 from amorsize.travel_times import measure_packing
@@ -197,3 +199,55 @@ def test_the_lock_is_watched_as_long_while_planning_is_prepared() -> None:
         meanwhile = [lambda: threading.Event().wait(0.02)]
         profile = sample(digest, source_of(list(range(5_000))), meanwhile=meanwhile).profile
         assert profile.sample_s >= 0.9 * meant_s
+
+
+def test_a_second_item_tells_what_a_long_first_call_had_to_load(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("amorsize.sampler.usable_cores", lambda: 2)
+
+    def load_and_work(item: int) -> int:
+        until = time.thread_time() + (0.002 if item else 0.3)
+        while time.thread_time() < until:
+            pass
+        return item
+
+    # Were they all as long, a second one would take a fiftieth of the time of two workers.
+    assert sample(load_and_work, source_of(range(100))).profile.item_s < 0.1
+    # Of few, it would take a good part of it.
+    assert sample(load_and_work, source_of(range(8))).profile.sampled == 1
+
+
+def test_items_that_are_parallel_inside_are_also_seen_with_one_core() -> None:
+    np = pytest.importorskip("numpy")
+    pools = loaded_pools(Host())[0]
+    if usable_cores() < 2 or [pool.size for pool in pools] != [usable_cores()]:
+        pytest.skip("numpy uses one core here, or no OpenBLAS")
+    matrix, seen = np.random.default_rng(0).random((1_000, 1_000)), list[Any]()
+
+    def work(_: int) -> float:
+        seen.append(pools[0].size)
+        return float((matrix @ matrix @ matrix)[0, 0])
+
+    profile = sample(work, source_of(range(400))).profile
+    assert pools[0].size == usable_cores()
+    if profile.inner_cores < 1.5:
+        pytest.skip("other programs have the other cores")
+    assert seen[0] == usable_cores()
+    assert seen[-1] == 1
+    assert profile.item_alone_s > profile.item_s / 2
+
+
+def test_libraries_get_their_threads_back_when_an_item_raises() -> None:
+    np = pytest.importorskip("numpy")
+    pools = loaded_pools(Host())[0]
+    sizes = [pool.size for pool in pools]
+    matrix = np.random.default_rng(0).random((1_000, 1_000))
+
+    def work(item: int) -> float:
+        if any(pool.size == 1 for pool in pools):
+            raise ValueError(item)
+        return float((matrix @ matrix @ matrix)[0, 0])
+
+    sample(work, source_of(range(400)))
+    assert [pool.size for pool in pools] == sizes
