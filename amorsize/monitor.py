@@ -25,6 +25,8 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from amorsize.files import content
+
 _TICK_S = 0.0005
 _TICKS_PER_LOOK = 4
 _WAKING_S, _WAKING_MOST_S = 0.00015, 0.0004
@@ -107,7 +109,7 @@ class Monitor:
             self._began = False
 
     def stop(self) -> None:
-        """End watching; no thread is left."""
+        """End watching."""
         if not self._began or os.getpid() != self._home:  # an item has forked: no thread is here
             return
         self._end = time.perf_counter()
@@ -115,9 +117,15 @@ class Monitor:
         self._ended.acquire()
         if self._helper is not None:
             self._helper.join()
-        for thread in self._threads:
-            _gone(thread)
         self._elapsed = self._end - self._begin
+
+    def leave(self) -> None:
+        """Wait until no thread of a stopped watch is left, which takes the system a moment: what
+        else there is to do comes before.
+        """
+        if os.getpid() == self._home:
+            for thread in self._threads:
+                _gone(thread)
 
     @property
     def cpu_s(self) -> float:
@@ -263,8 +271,7 @@ def _gone(thread: int | None) -> None:
 def queued_s() -> float:
     """Seconds this thread has waited for a processor so far; 0 where the system does not tell."""
     try:
-        with open("/proc/thread-self/schedstat", "rb") as file:
-            return int(file.read().split()[1]) / 1e9
+        return int(content("/proc/thread-self/schedstat").split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
         return 0.0
 
@@ -282,9 +289,10 @@ def running_threads() -> int:
     """
     running = 0
     try:
-        for task in os.listdir("/proc/self/task"):
-            with open(f"/proc/self/task/{task}/stat", "rb") as file:
-                running += file.read().rpartition(b")")[2].split()[0] == b"R"
+        tasks = os.listdir("/proc/self/task")
+        for task in tasks if len(tasks) > 1 else ():
+            stat = content(f"/proc/self/task/{task}/stat")
+            running += stat.rpartition(b")")[2].split()[0] == b"R"
     except (OSError, IndexError):  # not told here, or a thread has just ended
         pass
     return max(1, running)

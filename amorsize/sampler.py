@@ -264,6 +264,7 @@ def sample(
         profile = profile._replace(sampled=sum(len(values) for _, values in results))
     if done:
         profile = profile._replace(resumed=sum(stop - start for start, stop in done))
+    monitor.leave()
     start = recorder.seen.all[-1].start if recorder.seen.all else 0
     errors, again = recorder.errors, rest(function) if worker is None else worker.retries
     return Sample(profile, results, recorder.last_items, start, recorder.failure, errors, again)

@@ -12,7 +12,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.errors import RemoteTraceback, ResultNotLoaded, UnpicklableResult, shorten
-from amorsize.files import keep_freed_memory
+from amorsize.files import content, keep_freed_memory
 from amorsize.guard import packing, rest
 from amorsize.packing import FunctionPayload, Packed, Parcel, dumps, pack
 from amorsize.rooms import Rooms
@@ -361,8 +361,7 @@ def peak_rss_bytes() -> int:
 def rss_bytes() -> int:
     """Resident size of this process now, in bytes; 0 where the system does not tell."""
     try:
-        with open("/proc/self/statm", "rb") as file:
-            pages = int(file.read().split()[1])
+        pages = int(content("/proc/self/statm").split()[1])
     except (OSError, ValueError, IndexError):
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")

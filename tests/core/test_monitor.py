@@ -59,6 +59,7 @@ def test_no_thread_is_left_by_the_end_of_the_watch() -> None:
         monitor = Monitor()
         monitor.start()
         monitor.stop()
+        monitor.leave()
         assert len(os.listdir("/proc/self/task")) <= before
 
 
