@@ -19,6 +19,7 @@ from amorsize.collect import subtract
 from amorsize.errors import AmorsizeError, BackendUnavailable
 from amorsize.feed import Feed
 from amorsize.gain import Gain
+from amorsize.giants import giants
 from amorsize.judge import AFTER_ALL, FirstFailure, Judge
 from amorsize.planner import CHUNK_BYTES, REMOTE_CHUNK_BYTES, Decision, Offer
 from amorsize.planning import Planning
@@ -34,6 +35,8 @@ from amorsize.worker import worker_name
 if TYPE_CHECKING:
     from amorsize.journal import Journal
 
+GIANTS_EACH = 4
+"""Items for each worker that may go ahead because they look much larger than the others."""
 SINGLES = 4
 """Items that go ahead by themselves where workers share chunks: how these take tells soon whether
 the others do what the sample did.
@@ -245,7 +248,7 @@ class Execution:
         visible = self._sees_source(self._backend)
         source = planning.source if visible else None
         assert source is None or isinstance(source, IndexedSource)
-        feed.plan(chosen.schedule, planning.profile.item_s, carry_items=not visible)
+        self._cut(feed, visible=visible, lazily=lazily)
         payload = planning.payload
         shared = self._backend.traits.shares_memory or self._backend.traits.inline
         request = OpenRequest(
@@ -267,8 +270,6 @@ class Execution:
         run.window = Window(memory, planning.profile.outputs.nbytes, chunk_bytes)
         for _, values in planning.sample.results[-1:]:
             run.window.observe(values, 0, () if feed.is_indexed else planning.sample.recent_items)
-        if self._backend.traits.shares_chunks:
-            feed.singles = SINGLES
         run.may_give_up = self._may_work_here() and not self._backend.traits.remote
         if self._backend.traits.shares_gil and planning.profile.waiting_share > WAITING:
             run.gain = Gain(run.lanes, planning.profile.item_cpu_s)
@@ -282,6 +283,22 @@ class Execution:
 
             run.pilot = Pilot(planning, chosen.workers, spread=not lazily)
         yield from run.pieces()
+        self._go_on_after(run, feed)
+
+    def _cut(self, feed: Feed, *, visible: bool, lazily: bool) -> None:
+        """Have what is left cut as planned; workers that do not see the source get items."""
+        assert self._backend is not None
+        planning, chosen = self._planning, self._decision.chosen
+        item_s = planning.profile.item_s
+        feed.plan(chosen.schedule, item_s, carry_items=not visible)
+        if self._backend.traits.shares_chunks:
+            feed.singles = SINGLES
+        if not lazily and not planning.unsampled:  # a stream wants the first items first
+            most = GIANTS_EACH * chosen.workers
+            feed.giants = giants(planning.source, item_s, feed.remaining, most)[::-1]
+
+    def _go_on_after(self, run: Run, feed: Feed) -> None:
+        """What a stretch on workers that has ended means for what is left, if anything is."""
         if run.broken is not None:
             self._do_without(run.broken, feed)
         elif run.computing_s is not None:

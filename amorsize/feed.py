@@ -41,6 +41,11 @@ class Feed:
         self._end: int | None = None
         self.singles = 0
         """Items of indexed data that are the first chunks, each by itself."""
+        self.giants: list[int] = []
+        """Positions of items of indexed data that are handed out before all others, each by
+        itself; the first one last."""
+        self.apart: set[int] = set()
+        """Numbers of the chunks that hold those: what they take tells nothing of the others."""
         self.cancelled = False
         """Whether nobody wants what is left; set from any thread, looked at by the run's."""
 
@@ -80,12 +85,25 @@ class Feed:
             return self._loaded(self._again.popleft())
         if isinstance(self._source, StreamSource):
             return self._next_of_stream(self._source)
+        if self.giants and (giant := self._giant()) is not None:
+            return giant
         size = 1 if self.singles_left else self.schedule.next_size(self._left())
         spans = self._cut_spans(size)
         if not spans:
             return None
         items = self._source.spans(spans) if self._carry else None
         return self._chunk(tuple(spans), items)
+
+    def _giant(self) -> Chunk | None:
+        """The next of the giants that no chunk has held yet."""
+        while self.giants:
+            at = self.giants.pop()
+            if any(start <= at < stop for start, stop in self._gaps):
+                giant = self.from_all_over([at])
+                assert giant is not None
+                self.apart.add(giant.number)
+                return giant
+        return None
 
     def from_all_over(self, indices: Iterable[int], each: int = 1) -> Chunk | None:
         """A chunk of stretches of indexed data: for each of some positions the items there, or the

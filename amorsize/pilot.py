@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from amorsize.giants import giants
 from amorsize.lanes import State, foreseen
 from amorsize.pace import Arrival, Pace, pace_of
 from amorsize.planner import TAIL_S
 from amorsize.sampler import Sample, positions
 from amorsize.schedule import Schedule, tapered
-from amorsize.sizes import sizes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,11 +39,6 @@ BLOCK_S, STRETCHES = 0.015, 8
 """Seconds of a block, about a round trip; and of how many stretches of data it consists."""
 BLOCKS_SHARE = 1 / 12
 """Largest part of a worker's share of what is left that one of its blocks may take."""
-GIANT, GIANT_S = 8.0, 0.05
-"""By how many times an item has to be larger than the middle one, to go ahead if it would take so
-many seconds were they in proportion: at the end of the data, all would wait for it."""
-LOOK_S = 0.1
-"""Seconds of all items below which nobody looks how large they are."""
 FEW = 16
 """Items for each worker that are few."""
 SHORT_S = 0.005
@@ -109,11 +104,9 @@ class Pilot:
         left for those that tell of the others.
         """
         if self._giants is None and self._spread and self._seen:
-            self._giants = []
-            item_s, sizes = _item_s(self._seen), sizes_of(self._planning.source)
-            if sizes is not None and item_s * (self._planning.profile.items or 0) >= LOOK_S:
-                times = max(GIANT, GIANT_S / item_s)
-                self._giants = sizes.giants(times, self._workers - 1)[::-1]
+            planning = self._planning
+            item_s, items = _item_s(self._seen), planning.profile.items
+            self._giants = giants(planning.source, item_s, items, self._workers - 1)[::-1]
         if not self._giants:
             return None
         chunk = feed.from_all_over([self._giants.pop()])

@@ -367,7 +367,7 @@ class Run:
         seen = outcome.times.wall_s / len(outcome.values)
         if self.pilot is not None:
             self.pilot.observe(chunk, outcome)
-        if self.feed.item_s > 0:
+        if self.feed.item_s > 0 and chunk.number not in self.feed.apart:
             # The mean of about the last chunk of each worker: single ones are uneven by chance.
             believed = self._item_s or self.feed.item_s
             believed += (seen - believed) / (1 + self.lanes)

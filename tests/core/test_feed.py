@@ -104,3 +104,18 @@ def test_stretches_from_all_over_are_one_chunk_in_order() -> None:
     assert chunk.items == [*range(5), *range(60, 65), *range(90, 95)]
     rest = [index for left in iter(feed.next, None) for index in left.indices()]
     assert sorted(rest) == sorted(set(range(100)) - set(range(40, 60)) - set(chunk.items))
+
+
+@given(spans, st.lists(st.integers(0, 99), max_size=8, unique=True), st.integers(1, 40))
+def test_giants_go_ahead_by_themselves_and_everything_once(
+    done: list[tuple[int, int]], wanted: list[int], size: int
+) -> None:
+    blocks = [(start, min(100, start + count)) for start, count in done]
+    left = set(range(100)) - {i for start, stop in blocks for i in range(start, stop)}
+    feed = Feed(source_of(list(range(100))), blocks, tapered(1, size, 2), item_s=1.0)
+    feed.giants = wanted[::-1]
+    ahead = [place for place in wanted if place in left]
+    first = [feed.next() for _ in ahead]
+    assert [list(chunk.indices()) for chunk in first if chunk] == [[place] for place in ahead]
+    assert {chunk.number for chunk in first if chunk} == feed.apart
+    assert indices(feed) == sorted(left - set(ahead))
