@@ -17,7 +17,6 @@ function, so that all of its lateness counts.
 from __future__ import annotations
 
 import _thread
-import math
 import os
 import sys
 import threading
@@ -87,8 +86,9 @@ class Monitor:
         self._helper: threading.Thread | None = None
         self._late_s = 0.0
         """Seconds in which the lock could not be had so far, waking up included."""
-        self._wakings: list[float] = []
-        """Those parts of it that may be nothing but waking up."""
+        self._wakings, self._waking_s = 0, _WAKING_MOST_S
+        """How many parts of it may be nothing but waking up, and what that takes at most: no more
+        than the shortest of them."""
         self._begin = self._before = self._end = self._elapsed = 0.0
         self._queued_s = 0.0
         """Seconds that the thread had waited for a processor by its last look at it; also before
@@ -149,9 +149,11 @@ class Monitor:
         """Share of the watched time in which the lock could not be had, 0 to 1."""
         if self.watched_s <= 0:
             return 1.0
-        waking_s = min(_WAKING_MOST_S, min(self._wakings, default=0.0))
-        late_s = self._late_s - math.fsum(min(each, waking_s) for each in self._wakings)
-        return min(1.0, late_s / self.watched_s / _LATENESS_WHEN_HELD)
+        return min(1.0, self._held_s() / self.watched_s / _LATENESS_WHEN_HELD)
+
+    def _held_s(self) -> float:
+        """Seconds in which the lock could not be had, what every waking takes left out."""
+        return self._late_s - self._wakings * self._waking_s
 
     @staticmethod
     def needed_s() -> float:
@@ -182,7 +184,8 @@ class Monitor:
             late_s = self._without_lock_s(now - self._before - _TICK_S)
             self._late_s += late_s
             if late_s < self._interval_s:
-                self._wakings.append(late_s)
+                self._wakings += 1
+                self._waking_s = min(self._waking_s, late_s)
             ticks += 1
             if self._rss_bytes is not None and ticks % _TICKS_PER_LOOK == 0:
                 self.peak_rss_bytes = max(self.peak_rss_bytes, self._rss_bytes())
@@ -217,7 +220,7 @@ class Monitor:
         even without the lock, the two would slow each other down and the times of the sample would
         be wrong.
         """
-        busy_s = max(self._late_s, self._watched_cpu_s() - self._watched_before_s)
+        busy_s = max(self._held_s(), self._watched_cpu_s() - self._watched_before_s)
         return busy_s <= _BUSY_SHARE * watched_s and running_threads() <= 1 + self._spinning
 
     def _do_meanwhile(self) -> None:

@@ -11,7 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+# How long an example takes is the machine's affair.
+hypothesis.settings.register_profile("amorsize", deadline=None)
+hypothesis.settings.load_profile("amorsize")
 
 
 @pytest.fixture(scope="session", autouse=True)

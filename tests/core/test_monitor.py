@@ -31,6 +31,17 @@ def watched(work: Callable[[], object], meanwhile: Sequence[Callable[[], object]
     return monitor
 
 
+def seen(watch: Callable[[], Monitor], most_held: float) -> Monitor:
+    """A watch that saw the lock held for at most that share of the time, or else the last of some:
+    what disturbs a watch, a host that takes a processor away, makes threads late and never early.
+    """
+    for _ in range(5):
+        monitor = watch()
+        if monitor.held_share < most_held:
+            break
+    return monitor
+
+
 def compute() -> int:
     return sum(number * number for number in range(2_000))
 
@@ -45,7 +56,7 @@ def test_a_busy_machine_does_not_hide_that_the_lock_is_held() -> None:
 
 
 def test_code_that_lets_go_of_the_lock_does_not_seem_to_hold_it() -> None:
-    assert watched(digest).held_share < 0.3
+    assert seen(lambda: watched(digest), 0.3).held_share < 0.3
 
 
 def digest() -> bytes:
@@ -112,7 +123,7 @@ def spend(seconds: float) -> None:
 
 
 def test_what_is_done_meanwhile_is_not_the_functions() -> None:
-    monitor = watched(wait, [lambda: spend(0.02)])
+    monitor = seen(lambda: watched(wait, [lambda: spend(0.02)]), 0.3)
     assert monitor.cpu_s >= 0.02
     assert monitor.held_share < 0.3
     assert sys.getswitchinterval() == pytest.approx(0.005)
