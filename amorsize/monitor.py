@@ -12,6 +12,11 @@ On a busy machine the thread also waits for a processor, which says nothing of t
 kernel tells for how long; but it goes on to count where both are waited for at once. A wake-up
 that is late by a whole switch interval beyond that had to have the lock taken away from the
 function, so that all of its lateness counts.
+
+A host may stop a virtual machine for some milliseconds: everything is late then, and nothing has
+held the lock. A wake-up that is very late beside a function that hardly wants a processor counts
+for nothing, unless most are, or it takes longer than any host would: then C code holds the lock
+while it waits.
 """
 
 from __future__ import annotations
@@ -46,6 +51,10 @@ _GONE_S = 0.02
 _TAKEN_SHARE = 0.4
 """Share of a switch interval that must have been spent on the lock alone for it to have been
 taken away."""
+_IDLE_SHARE = 0.3
+"""Share of the time for which a function wants a processor, below which it mostly waits."""
+_LONG_PAUSE = 10.0
+"""Switch intervals for which no host stops a process."""
 _LATENESS_WHEN_HELD = 0.89
 """Lateness share seen while pure Python computes without a pause: between two waits of one
 switch interval the watcher sleeps one tick (5.0 / (5.0 + 0.5) = 0.91, less the wake-up)."""
@@ -89,13 +98,17 @@ class Monitor:
         self._wakings, self._waking_s = 0, _WAKING_MOST_S
         """How many parts of it may be nothing but waking up, and what that takes at most: no more
         than the shortest of them."""
+        self._pauses, self._paused_s = 0, 0.0
+        """Wake-ups that were very late beside a function that is rarely on a processor, and their
+        seconds: a host may have stopped both."""
         self._begin = self._before = self._end = self._elapsed = 0.0
         self._queued_s = 0.0
         """Seconds that the thread had waited for a processor by its last look at it; also before
         it ran for the first time."""
         self._interval_s = sys.getswitchinterval()
         self._began = True
-        self._watched, self._watched_before_s = threading.get_ident(), 0.0
+        self._watched, self._watched_id = threading.get_ident(), threading.get_native_id()
+        self._watched_before_s = 0.0
 
     def start(self) -> None:
         """Begin to watch."""
@@ -149,7 +162,13 @@ class Monitor:
         """Share of the watched time in which the lock could not be had, 0 to 1."""
         if self.watched_s <= 0:
             return 1.0
-        return min(1.0, self._held_s() / self.watched_s / _LATENESS_WHEN_HELD)
+        held_s, watched_s = self._held_s(), self.watched_s
+        long = self._paused_s > _LONG_PAUSE * self._interval_s
+        if long or self._pauses > self._wakings + 1:  # that must be the function's doing
+            held_s += self._paused_s
+        else:
+            watched_s = max(watched_s - self._paused_s, held_s)
+        return min(1.0, held_s / max(watched_s, 1e-9) / _LATENESS_WHEN_HELD)
 
     def _held_s(self) -> float:
         """Seconds in which the lock could not be had, what every waking takes left out."""
@@ -178,14 +197,10 @@ class Monitor:
         """Look how late this thread wakes, until the watch ends or there is room for other things
         that another one has to do; whether there is.
         """
-        ticks = 0
+        ticks, queued = 0, queued_s(self._watched_id)
         while not self._stop.acquire(timeout=_TICK_S):
             now = time.perf_counter()
-            late_s = self._without_lock_s(now - self._before - _TICK_S)
-            self._late_s += late_s
-            if late_s < self._interval_s:
-                self._wakings += 1
-                self._waking_s = min(self._waking_s, late_s)
+            self._woke(now, queued)
             ticks += 1
             if self._rss_bytes is not None and ticks % _TICKS_PER_LOOK == 0:
                 self.peak_rss_bytes = max(self.peak_rss_bytes, self._rss_bytes())
@@ -196,8 +211,28 @@ class Monitor:
             if self._meanwhile and self._leaves_room(now - self._begin):
                 return True
         # The last wait was cut short: how late it was by then counts as well.
-        self._late_s += self._without_lock_s(self._end - self._before - _TICK_S)
+        self._woke(self._end, queued, whole=False)
         return False
+
+    def _woke(self, now: float, queued: float, *, whole: bool = True) -> None:
+        """Note how late the thread woke. ``queued`` are the seconds for which the function's had
+        waited for a processor when the watch began.
+        """
+        late_s = self._without_lock_s(now - self._before - _TICK_S)
+        if late_s >= _TAKEN_SHARE * self._interval_s and self._is_idle(now, queued):
+            self._pauses += 1
+            self._paused_s += late_s
+            return
+        self._late_s += late_s
+        if whole and late_s < self._interval_s:
+            self._wakings += 1
+            self._waking_s = min(self._waking_s, late_s)
+
+    def _is_idle(self, now: float, queued: float) -> bool:
+        """Whether the function has hardly wanted a processor so far."""
+        wanted_s = self._watched_cpu_s() - self._watched_before_s
+        wanted_s += queued_s(self._watched_id) - queued
+        return wanted_s < _IDLE_SHARE * (now - self._begin)
 
     def _hand_over(self) -> None:
         """Let a thread that ``threading`` knows do what is to be done meanwhile, and go on."""
@@ -271,10 +306,13 @@ def _gone(thread: int | None) -> None:
         time.sleep(_POLITE_S)
 
 
-def queued_s() -> float:
-    """Seconds this thread has waited for a processor so far; 0 where the system does not tell."""
+def queued_s(thread: int | None = None) -> float:
+    """Seconds this thread, or one of this process by its native number, has waited for a processor
+    so far; 0 where the system does not tell.
+    """
+    place = "thread-self" if thread is None else f"self/task/{thread}"
     try:
-        return int(content("/proc/thread-self/schedstat").split()[1]) / 1e9
+        return int(content(f"/proc/{place}/schedstat").split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
         return 0.0
 
