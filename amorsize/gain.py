@@ -1,7 +1,8 @@
-"""Whether workers gain what they were started for. Pure arithmetic on what chunks report."""
+"""Whether workers gain what they were started for: arithmetic on what chunks report."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,8 +14,8 @@ this ratio have gained nothing: the caller goes on alone."""
 CHUNKS_EACH = 4
 """Chunks that each worker has to have had before that is said."""
 BUSY_SHARE, COMPUTING_SHARE, BUSIER = 0.6, 0.3, 3.0
-"""Threads that were to wait compute, if they are on a processor for the first share of the elapsed
-time all together, or for the second one of their items' own, and each item the last number of times
+"""Threads that were to wait compute, if their process is on a processor for the first share of the
+elapsed time, or for the second one of their items' own, and each item the last number of times
 as long as was planned."""
 UNNOTICED_S = 0.0002
 """CPU seconds that an item may take more than planned without being said to compute: waking up, and
@@ -34,6 +35,7 @@ class Gain:
     def __init__(self, workers: int, waiting_cpu_s: float | None = None) -> None:
         self._workers, self._waiting_cpu_s = workers, waiting_cpu_s
         self._items, self._wall_s, self._cpu_s = 0, 0.0, 0.0
+        self._began_cpu_s = time.process_time()
 
     def observe(self, items: int, times: ChunkTimes) -> None:
         """A chunk has ended."""
@@ -57,5 +59,7 @@ class Gain:
         """
         if self._waiting_cpu_s is None or self._items < 2:
             return False
-        busy = self._cpu_s > BUSY_SHARE * elapsed_s or self._cpu_s > COMPUTING_SHARE * self._wall_s
+        # Items that have not ended have computed, too: threads are of this process.
+        cpu_s = max(self._cpu_s, time.process_time() - self._began_cpu_s)
+        busy = cpu_s > BUSY_SHARE * elapsed_s or self._cpu_s > COMPUTING_SHARE * self._wall_s
         return busy and self.item_cpu_s > BUSIER * self._waiting_cpu_s + UNNOTICED_S
