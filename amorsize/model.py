@@ -113,6 +113,7 @@ def predict(profile: Profile, configuration: Configuration, items: int) -> Predi
     terms.append(Term(COMPUTE, compute))
     floor = compute
     crowding_s, starving_s = _hindrance(profile, configuration, lanes)
+    hindered_s = crowding_s + starving_s
 
     def workers_s(extra_s: float) -> float:
         return _workers_s(profile, configuration, dealt, lanes, items, lane_item + extra_s)
@@ -120,8 +121,8 @@ def predict(profile: Profile, configuration: Configuration, items: int) -> Predi
     for name, seconds in (
         (IMBALANCE, workers_s(0.0)),
         (CROWDED, workers_s(crowding_s) if crowding_s else 0.0),
-        (MEMORY, workers_s(crowding_s + starving_s) if starving_s else 0.0),
-        (CORES, _processors_s(profile, configuration, shape, lanes, items)),
+        (MEMORY, workers_s(hindered_s) if starving_s else 0.0),
+        (CORES, _processors_s(profile, configuration, shape, lanes, items, hindered_s)),
         (GIL, _gil_s(profile, configuration, shape, lanes, items)),
         (PAGES, _pages_s(profile, configuration, lanes, items)),
         (DRIVER, _driver_s(profile, configuration, shape, items)),
@@ -282,8 +283,14 @@ def _spread_of_max(profile: Profile, lanes: int) -> float:
 
 
 def _processors_s(
-    profile: Profile, configuration: Configuration, shape: Shape, workers: int, items: int
+    profile: Profile,
+    configuration: Configuration,
+    shape: Shape,
+    workers: int,
+    items: int,
+    extra_s: float,
 ) -> float:
+    """Until the cores have done all work, an item of which takes ``extra_s`` seconds longer."""
     costs = configuration.costs
     alone = _is_alone(profile, configuration)
     each = (profile.item_alone_s if alone else profile.item_cpu_s) * costs.slowdown.value
@@ -291,7 +298,7 @@ def _processors_s(
     if costs.waking_s is not None and wait_s >= _WAITS * each:
         each = max(_BUSY * each, each - (1 - _BUSY) * costs.waking_s.value)
     each += _extra_item_s(profile, configuration)
-    each += sum(_hindrance(profile, configuration, workers))
+    each += extra_s
     cpu = items * each
     driver = 0.0 if configuration.traits.remote else _driver_s(profile, configuration, shape, items)
     cores = configuration.cores

@@ -79,10 +79,8 @@ class Pilot:
         self._block = 0
         """Items of a block; 0 as long as single items are handed out, or where none follow."""
         self._spread = spread
-        self._giants: list[int] | None = None
-        """Positions of items that seem to be much longer, the largest last; ``None`` until then."""
-        self._apart: set[int] = set()
-        """Numbers of the chunks that hold those: they do not tell of the others."""
+        self._looked = False
+        """Whether giants among the items have been looked for."""
         self._known: set[str] = set()
         self._guessed = self._handed_out = False
         self._ends: deque[float] = deque(maxlen=workers)
@@ -93,26 +91,19 @@ class Pilot:
         """The next item or block, ``None`` if nothing is left."""
         if not self._handed_out:
             self._handed_out, self._first_out = True, time.perf_counter()
-        if (giant := self._giant(feed)) is not None:
-            return giant
+        self._look_for_giants(feed)
         count = min(STRETCHES, self._block or 1)
-        found = list(islice(self._positions, count))
+        found = [] if feed.giants else list(islice(self._positions, count))
         return feed.from_all_over(found, (self._block or 1) // count) if found else feed.next()
 
-    def _giant(self, feed: Feed) -> Chunk | None:
-        """An item that is far larger than the others, as far as that can be seen. One worker is
-        left for those that tell of the others.
+    def _look_for_giants(self, feed: Feed) -> None:
+        """Items that are far larger than the others go ahead. One worker is left for those that
+        tell of the others.
         """
-        if self._giants is None and self._spread and self._seen:
-            planning = self._planning
+        if not self._looked and self._spread and self._seen:
+            self._looked, planning = True, self._planning
             item_s, items = _item_s(self._seen), planning.profile.items
-            self._giants = giants(planning.source, item_s, items, self._workers - 1)[::-1]
-        if not self._giants:
-            return None
-        chunk = feed.from_all_over([self._giants.pop()])
-        if chunk is not None:
-            self._apart.add(chunk.number)
-        return chunk
+            feed.giants = giants(planning.source, item_s, items, self._workers - 1)[::-1]
 
     def window(self, workers: int, trip_s: float) -> int:
         """Chunks in flight: more where the round trip of ``trip_s`` is long against an item or a
@@ -124,14 +115,14 @@ class Pilot:
             ahead = min(MOST_AHEAD, max(ahead, 1 + math.ceil(trip_s / chunk_s)))
         return ahead * workers
 
-    def observe(self, chunk: Chunk, outcome: Outcome) -> None:
-        """Take note of an item that has run."""
+    def observe(self, chunk: Chunk, outcome: Outcome, *, apart: bool) -> None:
+        """Take note of an item that has run; ``apart`` if it tells nothing of the others."""
         is_block = len(outcome.values) > 1
         if self.over or not outcome.values or (outcome.failures and not is_block):
             return
         worker = outcome.times.worker
         self._ends.append(time.perf_counter())
-        if chunk.number in self._apart:
+        if apart:
             self._known.add(worker)
             return
         seen = self._blocks if is_block else self._seen

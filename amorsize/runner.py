@@ -365,9 +365,10 @@ class Run:
         self._chunk_wall_s = outcome.times.lasted_s
         self.gain.observe(len(outcome.values), outcome.times)
         seen = outcome.times.wall_s / len(outcome.values)
+        apart = chunk.number in self.feed.apart
         if self.pilot is not None:
-            self.pilot.observe(chunk, outcome)
-        if self.feed.item_s > 0 and chunk.number not in self.feed.apart:
+            self.pilot.observe(chunk, outcome, apart=apart)
+        if self.feed.item_s > 0 and not apart:
             # The mean of about the last chunk of each worker: single ones are uneven by chance.
             believed = self._item_s or self.feed.item_s
             believed += (seen - believed) / (1 + self.lanes)
