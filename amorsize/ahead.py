@@ -16,7 +16,7 @@ import amorsize.probes.blas
 import amorsize.probes.openblas
 import amorsize.sharing
 import amorsize.sizes
-from amorsize.files import keep_freed_memory
+from amorsize.rooms import keep_freed_memory
 
 with suppress(ImportError):  # Windows
     import fcntl

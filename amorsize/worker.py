@@ -12,10 +12,10 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.errors import RemoteTraceback, ResultNotLoaded, UnpicklableResult, shorten
-from amorsize.files import content, keep_freed_memory
+from amorsize.files import content
 from amorsize.guard import packing, rest
 from amorsize.packing import FunctionPayload, Packed, Parcel, dumps, pack
-from amorsize.rooms import Rooms
+from amorsize.rooms import Rooms, keep_freed_memory
 from amorsize.voices import ears_for
 
 if TYPE_CHECKING:
