@@ -102,6 +102,8 @@ class Monitor:
         """Wake-ups that were very late beside a function that is rarely on a processor, and their
         seconds: a host may have stopped both."""
         self._begin = self._before = self._end = self._elapsed = 0.0
+        self._used_s = 0.0
+        """CPU seconds of the watching thread when it last woke: its own work makes it no later."""
         self._queued_s = 0.0
         """Seconds that the thread had waited for a processor by its last look at it; also before
         it ran for the first time."""
@@ -198,6 +200,7 @@ class Monitor:
         that another one has to do; whether there is.
         """
         ticks, queued = 0, queued_s(self._watched_id)
+        self._used_s = time.thread_time()
         while not self._stop.acquire(timeout=_TICK_S):
             now = time.perf_counter()
             self._woke(now, queued)
@@ -218,7 +221,9 @@ class Monitor:
         """Note how late the thread woke. ``queued`` are the seconds for which the function's had
         waited for a processor when the watch began.
         """
-        late_s = self._without_lock_s(now - self._before - _TICK_S)
+        used_s = time.thread_time()
+        own_s, self._used_s = used_s - self._used_s, used_s
+        late_s = self._without_lock_s(now - self._before - _TICK_S - own_s)
         if late_s >= _TAKEN_SHARE * self._interval_s and self._is_idle(now, queued):
             self._pauses += 1
             self._paused_s += late_s
