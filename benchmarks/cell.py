@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from benchmarks.engines import connected
-from benchmarks.load import LoadWatch, peak_rss_bytes
+from benchmarks.load import LoadWatch, make_ready, peak_rss_bytes
 from benchmarks.peers import CONTESTANTS, Contestant
 from benchmarks.workloads import WORKLOADS, Job, Workload
 
@@ -26,6 +26,7 @@ def main() -> None:
     engine = contestant.cluster or asked.get("settings", {}).get("backend", "")
     if engine not in ("dask", "ray"):
         engine = ""
+    make_ready(workload.memory_bytes)
     with connected(engine, asked.get("address")):
         calls = [_call(workload, contestant, job, asked) for _ in range(asked.get("calls", 1))]
     print("\n" + json.dumps({"calls": calls, "peak_rss_bytes": peak_rss_bytes()}))

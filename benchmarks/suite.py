@@ -25,6 +25,8 @@ from benchmarks.workloads import WORKLOADS, Workload
 
 SLOW_S, VERY_SLOW_S = 4.0, 10.0
 """Runs longer than this are repeated twice, once."""
+DUELS = 2
+"""Rounds of the best two alone, for each of all contestants."""
 
 
 @dataclass
@@ -41,6 +43,8 @@ class Outcome:
     """The best settings of the grid, measured like the rest."""
     grid: list[Cell] = field(default_factory=list)
     """All settings tried, once each."""
+    duel: tuple[Cell, Cell] | None = None
+    """``amorsize.map`` and the best of its rivals once more, only these two in turns."""
 
     def cells(self) -> list[Cell]:
         """All that take turns."""
@@ -55,6 +59,7 @@ class Outcome:
             found[name] = None if cell is None else cell.to_dict()
         for name in ("peers", "finalists", "grid"):
             found[name] = [cell.to_dict() for cell in getattr(self, name)]
+        found["duel"] = [cell.to_dict() for cell in self.duel or ()]
         return found
 
 
@@ -84,6 +89,8 @@ def measure(workload: Workload, lab: Lab, settings: Settings) -> Outcome:
         outcome.finalists = [Cell(name, cell.contestant, cell.settings) for cell in best]
     take_turns(outcome, lab, settings, 15 + 20 * loop_s)
     compare(outcome)
+    fight(outcome, lab, settings, 15 + 20 * loop_s)
+    compare(outcome)
     return outcome
 
 
@@ -95,6 +102,23 @@ def take_turns(outcome: Outcome, lab: Lab, settings: Settings, timeout_s: float)
             if not _often_enough(cell):
                 calls = 2 if cell is outcome.ours else 1
                 lab.run(cell, calls=calls, timeout_s=timeout_s)
+
+
+def fight(outcome: Outcome, lab: Lab, settings: Settings, timeout_s: float) -> None:
+    """Run amorsize and the best of its rivals once more, one after the other. The least of so many
+    medians is less than its contestant takes: how much less shows only in runs that did not choose
+    it.
+    """
+    rival = summary.best(outcome)
+    if rival is None or not outcome.ours.runs:
+        return
+    ours = Cell(outcome.workload, "amorsize")
+    other = Cell(outcome.workload, rival.contestant, rival.settings)
+    for turn in range(DUELS * settings.repeats):
+        for cell in (ours, other) if turn % 2 else (other, ours):
+            if not _often_enough(cell):
+                lab.run(cell, timeout_s=timeout_s)
+    outcome.duel = ours, other
 
 
 def _often_enough(cell: Cell) -> bool:
@@ -109,7 +133,7 @@ def compare(outcome: Outcome) -> None:
     if not outcome.loop.runs:
         return
     expected = outcome.loop.runs[0]["fingerprint"]
-    for cell in (*outcome.cells(), *outcome.grid):
+    for cell in (*outcome.cells(), *outcome.grid, *(outcome.duel or ())):
         if any(run["fingerprint"] != expected for run in cell.runs):
             cell.runs, cell.error = [], "WRONG RESULTS"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,14 @@ def least_ratio(outcome: Outcome) -> float | None:
     return outcome.ours.least_s / min(rivals) if rivals and outcome.ours.least_s else None
 
 
+def duel_ratio(outcome: Outcome) -> float | None:
+    """The same in the runs of these two alone, which did not choose the best."""
+    if outcome.duel is None:
+        return None
+    ours, rival = outcome.duel
+    return ours.seconds / rival.seconds if ours.seconds and rival.seconds else None
+
+
 def one_line(outcome: Outcome) -> str:
     """What a finished workload gave."""
     rival, against = best(outcome), ratio(outcome)
@@ -47,7 +56,8 @@ def one_line(outcome: Outcome) -> str:
     return (
         f"{outcome.workload:<20} loop {outcome.loop.seconds or 0.0:.4f} s, amorsize "
         f"{outcome.ours.seconds:.4f} s ({facts['ran_on']} x {facts['workers']}), best "
-        f"{rival.seconds:.4f} s ({rival.label}): {against:.2f}"
+        f"{rival.seconds:.4f} s ({rival.label}): {against:.2f}, in the duel "
+        f"{duel_ratio(outcome) or math.nan:.2f}"
     )
 
 
@@ -55,7 +65,9 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """The summary as plain data."""
     done = [outcome for outcome in outcomes if ratio(outcome) is not None]
     ratios = {outcome.workload: ratio(outcome) or 0.0 for outcome in done}
+    duels = {o.workload: against for o in done if (against := duel_ratio(o))}
     worst = max(ratios, key=lambda name: ratios[name], default=None)
+    worst_duel = max(duels, key=lambda name: duels[name], default=None)
     return {
         "against_best": {
             "geometric_mean": geometric_mean(ratios.values()),
@@ -65,11 +77,18 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
                 against for outcome in done if (against := least_ratio(outcome))
             ),
         },
+        "duel_with_best": {
+            "geometric_mean": geometric_mean(duels.values()),
+            "worst": duels[worst_duel] if worst_duel else None,
+            "worst_workload": worst_duel,
+        },
         "against_loop": _against_loop(done),
         "against_peers": {name: _against(done, name) for name in _peer_names(done)},
         "prediction_chosen": prediction_errors(_chosen_runs(done)),
         "prediction_grid": prediction_errors(run for o in done for c in o.grid for run in c.runs),
-        "wrong_or_failed": [o.workload for o in outcomes if o.ours.error],
+        "wrong_or_failed": [
+            o.workload for o in outcomes if o.ours.error or (o.duel and o.duel[0].error)
+        ],
     }
 
 
@@ -113,7 +132,8 @@ def _against(outcomes: Sequence[Outcome], name: str) -> dict[str, Any]:
 
 
 def _chosen_runs(outcomes: Sequence[Outcome]) -> Iterable[dict[str, Any]]:
-    return (run for outcome in outcomes for run in outcome.ours.runs)
+    ours = (cell for o in outcomes for cell in (o.ours, *(o.duel or ())[:1]))
+    return (run for cell in ours for run in cell.runs)
 
 
 def prediction_errors(runs: Iterable[dict[str, Any]], *, to_come: bool = False) -> dict[str, Any]:
@@ -160,8 +180,8 @@ def table(outcomes: Sequence[Outcome]) -> str:
     """amorsize against the loop and the best, worst first, losses marked."""
     rows = [
         "| workload | loop s | amorsize s | second call s | first ever s | best s | by | "
-        "amorsize / best | by fastest runs | ran on | disturbed |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "amorsize / best | in the duel | by fastest runs | ran on | disturbed |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for outcome in sorted(outcomes, key=lambda o: -(ratio(o) or 99.0)):
         rows.append(_row(outcome))
@@ -171,7 +191,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
 def _row(outcome: Outcome) -> str:
     rival, against, ours = best(outcome), ratio(outcome), outcome.ours
     if rival is None or against is None:
-        return f"| {outcome.workload} | {ours.error or outcome.loop.error} |" + " |" * 9
+        return f"| {outcome.workload} | {ours.error or outcome.loop.error} |" + " |" * 10
     facts = ours.facts
     mark = " **lost**" if against > LOST else ""
     moved = "; moved" if facts["moves"] else ""
@@ -185,6 +205,7 @@ def _row(outcome: Outcome) -> str:
         _s(rival.seconds),
         rival.label,
         f"{against:.2f}{mark}",
+        f"{duel_ratio(outcome) or math.nan:.2f}",
         f"{least_ratio(outcome) or 0.0:.2f}",
         f"{facts['ran_on']} x {facts['workers']}{moved}",
         str(sum(cell.noisy for cell in outcome.cells())),
@@ -245,6 +266,12 @@ def _summary_lines(found: dict[str, Any]) -> list[str]:
             f"{best_['geometric_mean']:.3f} (to be <= 1.08), worst {best_['worst']:.2f} "
             f"({best_['worst_workload']}; to be <= 1.25); by the fastest run of each instead of "
             f"the median {best_['geometric_mean_of_fastest_runs']:.3f}"
+        )
+    duel = found["duel_with_best"]
+    if duel["worst"] is not None:
+        rows.append(
+            f"- against that best once more, in runs that did not choose it: geometric mean "
+            f"{duel['geometric_mean']:.3f}, worst {duel['worst']:.2f} ({duel['worst_workload']})"
         )
     if loop["worst_ratio"]:
         name, value = loop["worst_ratio"]

@@ -56,6 +56,9 @@ class Workload:
     no measurement there."""
     local: bool = True
     """Whether the local suite includes it."""
+    memory_bytes: int = 200_000_000
+    """New memory that a run takes at most, in all its processes: the machine has it ready when the
+    clock starts."""
 
     def items(self, size: str) -> int:
         """Number of items of a size."""
@@ -272,7 +275,13 @@ _ALL = (
     ),
     Workload("np_sort", "numpy sorts 1.6 MB", _over(f.median_by_sort, _arrays(1_600_000)), 80, 4),
     Workload(
-        "large_in", "4 MB arrays in", _over(f.summarise, _arrays(4_000_000)), 75, 4, cluster=40
+        "large_in",
+        "4 MB arrays in",
+        _over(f.summarise, _arrays(4_000_000)),
+        75,
+        4,
+        cluster=40,
+        memory_bytes=600_000_000,
     ),
     Workload(
         "large_out",
@@ -281,6 +290,7 @@ _ALL = (
         60,
         3,
         cluster=30,
+        memory_bytes=600_000_000,
     ),
     Workload(
         "large_out_8MB",
@@ -288,6 +298,7 @@ _ALL = (
         _over(f.random_array, lambda n: [(seed, 8_000_000) for seed in range(n)], "numpy.random"),
         40,
         3,
+        memory_bytes=1_000_000_000,
     ),
     Workload(
         "captured_40MB", "function with a captured 40 MB table", _captured, 300, 4, cluster=60
