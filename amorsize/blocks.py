@@ -84,6 +84,14 @@ class Blocks:
 
     def __init__(self, source: Source) -> None:
         self.all: list[Block] = []
+        self.elapsed_s = 0.0
+        """Seconds of all."""
+        self.busy_s = 0.0
+        """Seconds of these in which the process was on a processor."""
+        self.items = 0
+        """Items that ran."""
+        self.largest = 0
+        """Items of the largest block."""
         self._source = source
         self._sized: Sized | None = None
         self._look_at = 3
@@ -92,15 +100,13 @@ class Blocks:
         """Both are asked for several times a block: for how many blocks they hold, and what they
         are."""
 
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds of all."""
-        return math.fsum(block.wall_s for block in self.all)
-
-    @property
-    def items(self) -> int:
-        """Items that ran."""
-        return sum(len(block.values) for block in self.all)
+    def add(self, block: Block) -> None:
+        """Take note of another one."""
+        self.all.append(block)
+        self.elapsed_s += block.wall_s
+        self.busy_s += min(block.process_cpu_s, block.wall_s)
+        self.items += len(block.values)
+        self.largest = max(self.largest, len(block.values))
 
     @property
     def steady(self) -> list[Block]:

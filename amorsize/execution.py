@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from amorsize.backend import Backend, OpenRequest
 from amorsize.collect import subtract
+from amorsize.enough import WAITING
 from amorsize.errors import AmorsizeError, BackendUnavailable
 from amorsize.feed import Feed
 from amorsize.gain import Gain
@@ -25,7 +26,6 @@ from amorsize.planner import CHUNK_BYTES, REMOTE_CHUNK_BYTES, Decision, Offer
 from amorsize.planning import Planning
 from amorsize.report import RunReport
 from amorsize.runner import Run
-from amorsize.sampler import WAITING
 from amorsize.serial import SerialRun
 from amorsize.source import IndexedSource, Piece, Span, StreamSource
 from amorsize.trips import Trips

@@ -37,13 +37,23 @@ class Relation(NamedTuple):
     least_s: float
     """Seconds of an item of no size, for a line."""
     spread_s: float
-    """Standard deviation of the times around it, in seconds."""
+    """Standard deviation of the times around it, in seconds; 0 while it is only being tried."""
 
     def at(self, size: float) -> float:
         """Seconds that an item of this size should take."""
         if self.exponent == 1.0:
             return max(0.0, self.least_s + self.factor * size)
         return self.factor * size**self.exponent if size > 0 else 0.0
+
+    def all_at(self, sizes: Sequence[float]) -> list[float]:
+        """The same of many sizes."""
+        factor, exponent, least_s = self.factor, self.exponent, self.least_s
+        smallest = min(sizes, default=0.0)
+        if exponent == 1.0 and factor >= 0 and least_s + factor * smallest >= 0:
+            return [least_s + factor * size for size in sizes]
+        if exponent != 1.0 and smallest > 0:
+            return [factor * size**exponent for size in sizes]
+        return list(map(self.at, sizes))
 
 
 _Fit = Callable[[Sequence[float], Sequence[float]], Relation]
@@ -63,7 +73,7 @@ def relation(
         error = _error(fit, sizes, times)
         if error <= (least if best is None else _SIMPLER * least):
             best, least = fit, error
-    return None if best is None else best(sizes, times)
+    return None if best is None else _with_spread(best(sizes, times), sizes, times)
 
 
 def _rise_together(sizes: Sequence[float], times: Sequence[float], likely: bool) -> bool:
@@ -99,7 +109,7 @@ def _proportion(sizes: Sequence[float], times: Sequence[float]) -> Relation:
     total = math.fsum(sizes)
     if total <= 0:
         return _constant(sizes, times)
-    return _with_spread(Relation(math.fsum(times) / total, 1.0, 0.0, 0.0), sizes, times)
+    return Relation(math.fsum(times) / total, 1.0, 0.0, 0.0)
 
 
 def _line(sizes: Sequence[float], times: Sequence[float]) -> Relation:
@@ -107,7 +117,7 @@ def _line(sizes: Sequence[float], times: Sequence[float]) -> Relation:
     along, _, product = _moments(sizes, times)
     factor = product / along if along > 0 else 0.0
     least_s = (math.fsum(times) - factor * math.fsum(sizes)) / len(sizes)
-    return _with_spread(Relation(factor, 1.0, least_s, 0.0), sizes, times)
+    return Relation(factor, 1.0, least_s, 0.0)
 
 
 def _power(sizes: Sequence[float], times: Sequence[float]) -> Relation:
@@ -116,7 +126,7 @@ def _power(sizes: Sequence[float], times: Sequence[float]) -> Relation:
     along, _, product = _moments(logs, [math.log(t) for t in times])
     exponent = product / along if along > 0 else 0.0
     factor = math.fsum(times) / math.fsum(size**exponent for size in sizes)
-    return _with_spread(Relation(factor, exponent, 0.0, 0.0), sizes, times)
+    return Relation(factor, exponent, 0.0, 0.0)
 
 
 def _with_spread(found: Relation, sizes: Sequence[float], times: Sequence[float]) -> Relation:

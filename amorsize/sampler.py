@@ -11,15 +11,17 @@ from __future__ import annotations
 import math
 import sys
 import time
+from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from amorsize.blocks import STEADY, STEADY_BY_SIZE, Block, Blocks, Estimate, profile_of, unknown
+from amorsize.blocks import Block, Blocks, profile_of, unknown
+from amorsize.enough import BUDGET_S, Outlook
 from amorsize.errors import ItemError
 from amorsize.guard import rest
 from amorsize.judge import AFTER_ALL, item_error, placeholder
 from amorsize.loop import LoopResult, annotate, run_forgiving, run_loop
-from amorsize.monitor import Monitor, queued_s, running_threads, usable_cores
+from amorsize.monitor import Monitor, queued_s, running_threads
 from amorsize.pages import pages
 from amorsize.policy import DEFAULT, Policy
 from amorsize.profile import Profile
@@ -33,33 +35,6 @@ if TYPE_CHECKING:
     from amorsize.elsewhere import Elsewhere
     from amorsize.probes.blas import InnerThreads
 
-BUDGET_S = 0.005
-"""Least seconds a sample may take; more only where the whole takes over fifty times as long."""
-BUDGET_SHARE = 0.02
-"""Share of the predicted serial time that a sample may take; of what waits, the share of the time
-that it takes side by side."""
-_SIDE_BY_SIDE = 64
-"""Items that may wait side by side."""
-WAITING, WAITING_SHARE = 0.5, 0.1
-"""Of work that is on a processor for less than the first share of the time, two items are enough
-of a sample if they take more than the second share of the time that it takes side by side."""
-ONLY_WAITING = 0.05
-"""A first call that is on a processor for no more than this share of the time is enough by itself:
-another one would take a good part of what all take side by side. If the others compute, the run
-sees it before many have started."""
-MOST_S = 0.25
-"""Most seconds of a sample of several items: workers could have run them side by side, and what
-remains unclear then the run will see."""
-SECOND_SHARE = 0.04
-"""Or this share of what the whole would take on all cores, for a second item: the first may have
-loaded what all others need, and then says nothing about them.
-"""
-INNER_CORES = 1.3
-"""Cores that an item keeps busy by itself from which on it matters what it takes with one."""
-WORTHLESS_S = 0.010
-"""Seconds of plain loop left below which no decision is worth another sample."""
-_BLOCK_S = 0.0002
-"""Seconds a timed block should take: a thousand times the cost of reading the clocks."""
 _EMPTY_BLOCKS = 4
 """Blocks without items that tell what timing a block takes."""
 MOST_READ_AHEAD = 1000
@@ -146,7 +121,7 @@ class _Recorder:
         cpu, process = time.thread_time() - cpu, _process_cpu_s() - process
         process -= self.beside_s() - beside
         given = pages() - given
-        self.seen.all.append(
+        self.seen.add(
             Block(
                 start,
                 loop.values,
@@ -206,7 +181,7 @@ class _Recorder:
         self._forgive(start, values, failures)
         self._have(start, values)
         wall, cpu = worker.wall_s - wall, worker.cpu_s - cpu
-        self.seen.all.append(Block(start, values, max(wall, 1e-9), cpu, cpu))
+        self.seen.add(Block(start, values, max(wall, 1e-9), cpu, cpu))
         self.last_items = items
         return True
 
@@ -276,88 +251,30 @@ def unsampled(source: Source) -> Sample:
 
 
 def _run_blocks(recorder: _Recorder, source: Source, done: Sequence[Span]) -> None:
+    indexed = isinstance(source, IndexedSource)
     taker = _Spread(source, done) if isinstance(source, IndexedSource) else _Front(source)
     length = source.length
     if length is not None:
         length -= sum(stop - start for start, stop in done)
-    blocks = taker.blocks(recorder)
+    outlook = Outlook(
+        recorder.seen,
+        length,
+        source.length or 0 if indexed else 0,
+        needed_s=recorder.needed_s,
+        spinning=recorder.spinning,
+        may_narrow=recorder.elsewhere is None,
+    )
+    blocks = taker.blocks(recorder, outlook)
     while True:
         try:
             block = next(blocks, None)
         except Exception as error:  # the data's own: after all items before it
             recorder.failure = (AFTER_ALL, error)
             return
-        if block is None or not recorder.run(*block):
+        if block is None or not recorder.run(*block) or outlook.is_enough(recorder.reading_s):
             return
-        if recorder.narrowed is None and _may_be_narrow(recorder, length):
+        if outlook.narrow and recorder.narrowed is None:
             recorder.narrow()
-        elif _is_enough(recorder, length):
-            return
-
-
-def _may_be_narrow(recorder: _Recorder, length: int | None) -> bool:
-    """Whether to see what an item takes that may use one core only, as in a worker, because usual
-    ones are parallel inside; not if it could take as much longer as they use cores, and that is a
-    good part of the whole.
-    """
-    seen = recorder.seen
-    if length is None or recorder.elsewhere is not None or len(seen.all) < 2:
-        return False
-    inner = seen.inner_cores(recorder.spinning)
-    if inner < INNER_CORES:
-        return False
-    item_s = seen.estimate().mean_s
-    serial_s = item_s * (length - seen.items)
-    return serial_s > WORTHLESS_S and item_s * inner < SECOND_SHARE * serial_s
-
-
-def _is_enough(recorder: _Recorder, length: int | None) -> bool:
-    seen = recorder.seen
-    left = None if length is None else length - seen.items
-    if left is not None and left <= 0:
-        return True
-    known = seen.estimate()
-    serial_s = known.mean_s * left if left is not None else 0.0
-    # The first call has to be made in any case; what it builds, later ones need not.
-    spent_s = seen.elapsed_s - seen.all[0].wall_s + recorder.reading_s
-    # A GIL share needs some milliseconds of watching: go on that long where it matters.
-    needed_s = recorder.needed_s
-    matters = serial_s >= 10 * needed_s and known.mean_s < needed_s
-    watched = not matters or seen.elapsed_s + recorder.reading_s >= needed_s
-    if spent_s + known.mean_s > _budget_s(recorder, known, serial_s) and watched:
-        return True
-    if len(seen.all) <= 3 or _is_growing(seen.all, length):
-        return False
-    if left and (1 + 2 * known.error) * serial_s < WORTHLESS_S:
-        return True
-    return watched and known.error < (STEADY if known.sized is None else STEADY_BY_SIZE)
-
-
-def _is_growing(blocks: list[Block], length: int | None) -> bool:
-    """Whether the next block would be far larger than those so far, of items that take next to
-    nothing: of small blocks they seem to take longer than they do.
-    """
-    largest = max(len(block.values) for block in blocks)
-    most = largest if length is None else length // 50
-    return largest > 1 and 2 * largest <= most and 4 * blocks[-1].wall_s < _BLOCK_S
-
-
-def _budget_s(recorder: _Recorder, known: Estimate, serial_s: float) -> float:
-    """Seconds that the items after the first may take."""
-    blocks = recorder.seen.all
-    busy_s = math.fsum(min(block.process_cpu_s, block.wall_s) for block in blocks)
-    busy_share = busy_s / max(recorder.seen.elapsed_s, 1e-9)
-    least_s = serial_s * max(1 / _SIDE_BY_SIDE, busy_share)
-    # An uncertain mean may be too small: so is what it says of the time that a sample may take.
-    doubt = min(1.0, 2 * known.error) if len(recorder.seen.steady) > 1 else 1.0
-    most_s = MOST_S
-    if len(blocks) == 1:
-        most_s = max(most_s, SECOND_SHARE * least_s / usable_cores())
-    budget_s = max(BUDGET_S, min(most_s, BUDGET_SHARE * least_s * (1 + doubt)))
-    if serial_s and busy_share < (ONLY_WAITING if len(blocks) == 1 else WAITING):
-        # Side by side it would be over in no time: two items say how it waits.
-        budget_s = min(budget_s, WAITING_SHARE * least_s)
-    return budget_s
 
 
 class _Spread:
@@ -367,27 +284,18 @@ class _Spread:
         self._source = source
         self._taken: list[Span] = sorted(done)
 
-    def blocks(self, recorder: _Recorder) -> Iterator[tuple[int, Sequence[Any]]]:
+    def blocks(self, recorder: _Recorder, outlook: Outlook) -> Iterator[tuple[int, Sequence[Any]]]:
         length = self._source.length
         for fraction in fractions(length):
-            size = _block_size(recorder, length)
-            start = self._free_from(self._position(recorder, fraction, size))
+            order = outlook.order
+            wanted = int(fraction * length if order is None else fraction * len(order))
+            start = self._free_from(wanted if order is None else order[wanted])
             if start is None:
                 return
             next_taken = min((s for s, _ in self._taken if s > start), default=length)
-            stop = min(start + size, next_taken)
-            self._taken = sorted([*self._taken, (start, stop)])
+            stop = min(start + outlook.size, next_taken)
+            insort(self._taken, (start, stop))
             yield start, _again_and_again(self._source.items(start, stop))
-
-    def _position(self, recorder: _Recorder, fraction: float, size: int) -> int:
-        """The position after that share of the items. Single long ones are taken by their order of
-        size instead, if they have one: small and large ones alike.
-        """
-        length, seen = self._source.length, recorder.seen
-        worth = size == 1 and seen.all and seen.estimate().mean_s * length > WORTHLESS_S
-        if worth and seen.may_differ and (order := seen.order) is not None:
-            return order[int(fraction * len(order))]
-        return int(fraction * length)
 
     def _free_from(self, position: int) -> int | None:
         """The first free index from a position on, or from the front if there is none."""
@@ -411,14 +319,14 @@ class _Front:
     def __init__(self, source: StreamSource) -> None:
         self._source = source
 
-    def blocks(self, recorder: _Recorder) -> Iterator[tuple[int, Sequence[Any]]]:
+    def blocks(self, recorder: _Recorder, outlook: Outlook) -> Iterator[tuple[int, Sequence[Any]]]:
         source = self._source
         source.patience_s = BUDGET_S
         try:
             left = MOST_READ_AHEAD if source.length is None else source.length
             while left > 0:
                 start, begin = source.taken, time.perf_counter()
-                items = source.take(min(left, _block_size(recorder, source.length)))
+                items = source.take(min(left, outlook.size))
                 recorder.reading_s += time.perf_counter() - begin
                 left -= len(items)
                 if not items:
@@ -448,17 +356,6 @@ def fractions(length: int) -> Iterator[float]:
     for _ in range(length):
         yield fraction
         fraction = (fraction + 0.6180339887498949) % 1.0
-
-
-def _block_size(recorder: _Recorder, length: int | None) -> int:
-    """Items of the next timed block: one, unless they are so short that the clock matters."""
-    if len(recorder.seen.all) < 2:  # the first call tells little
-        return 1
-    others = recorder.seen.steady
-    per_item = math.fsum(block.per_item_s for block in others) / len(others)
-    wanted = max(1, int(_BLOCK_S / max(per_item, 1e-9)))
-    grown = min(wanted, 20 * max(len(block.values) for block in others))
-    return grown if length is None else max(1, min(grown, length // 50))
 
 
 def _process_cpu_s() -> float:

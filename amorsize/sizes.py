@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 from amorsize.relation import LEAST, Relation, relation
 from amorsize.source import IndexedSource, Source, Span
 
-LOOKED_AT = 2000
-"""Most items whose size is looked at, all over the data."""
+ALL, LOOKED_AT = 2000, 1000
+"""Most items of which all are looked at, and how many of more, all over the data."""
+_ORDERED = 250
+"""Items that are put in order: a sample has fewer."""
 _BUDGET_S = 0.002
 """Seconds that looking at one kind of size may take: files may be far away."""
 _FEW = 30
@@ -90,7 +92,8 @@ class Sizes:
         if not self._kinds:
             return None
         kind = max(self._kinds, key=lambda kind: kind.width)
-        return [kind.places[n] for n in sorted(range(len(kind.sizes)), key=kind.sizes.__getitem__)]
+        some = range(0, len(kind.sizes), -(-len(kind.sizes) // _ORDERED))
+        return [kind.places[n] for n in sorted(some, key=kind.sizes.__getitem__)]
 
     def giants(self, times: float, most: int) -> list[int]:
         """Positions of up to ``most`` items that are at least ``times`` as large as the middle one,
@@ -125,7 +128,7 @@ class Sizes:
         found = relation(points, [seconds for _, seconds in blocks], likely=kind.proper)
         if found is None:
             return None
-        expected = tuple(found.at(size) for size in kind.sizes)
+        expected = tuple(found.all_at(kind.sizes))
         mean_s = math.fsum(expected) / len(expected)
         if len(expected) == len(self._data):
             mean_s = _mean_of_others(expected, [span for span, _ in blocks])
@@ -135,10 +138,9 @@ class Sizes:
     @cached_property
     def _kinds(self) -> list[_Kind]:
         places = _places(len(self._data))
-        items = [self._data[place] for place in places]
+        items = self._data if len(places) == len(self._data) else [self._data[n] for n in places]
         kinds = []
-        for what, measure in _measures(items):
-            sizes = _applied(measure, items)
+        for what, measure, sizes in _measures(items):
             if sizes is not None and max(sizes) > min(sizes):
                 step = -(-len(places) // len(sizes))
                 kinds.append(_Kind(what, measure, places[::step], sizes))
@@ -163,9 +165,10 @@ def sizes_of(source: Source) -> Sizes | None:
 
 def _places(length: int) -> Sequence[int]:
     """Positions all over the data, not at equal distances: data may repeat itself."""
-    if length <= LOOKED_AT:
+    if length <= ALL:
         return range(length)
-    return sorted({int(length * (n * _GOLDEN % 1.0)) for n in range(LOOKED_AT)})
+    step = length / LOOKED_AT
+    return [int(step * (n + n * _GOLDEN % 1.0)) for n in range(LOOKED_AT)]
 
 
 def _mean_of_others(expected: Sequence[float], sampled: Sequence[Span]) -> float:
@@ -182,29 +185,34 @@ def _applied(measure: Measure, items: Sequence[Any]) -> list[float] | None:
     step, sizes = 1, list[float]()
     try:
         begin = time.perf_counter()
-        sizes = [measure(item) for item in items[:_FEW]]
+        sizes = list(map(measure, items[:_FEW]))
         each_s = (time.perf_counter() - begin) / max(1, len(sizes))
         step = max(1, math.ceil(len(items) * each_s / _BUDGET_S))
         if step > 1 and len(items) // step < _FEW:
             return None
-        sizes = [measure(item) for item in items[::step]]
+        sizes = list(map(measure, items[::step]))
     except Exception:  # a number too large, a file that is not there, an item of another type
         return None
     return sizes if all(map(math.isfinite, sizes)) else None
 
 
-def _measures(items: Sequence[Any]) -> Iterator[tuple[str, Measure]]:
-    """Ways to tell the size of items of one kind; of tuples those of their parts."""
-    if set(map(type, items)) != {tuple}:
-        yield from _of_one_kind(items)
-        return
-    lengths = set(map(len, items))
-    if len(lengths) > 1:
-        yield from _of_one_kind(items)
+def _measures(items: Sequence[Any]) -> Iterator[tuple[str, Measure, list[float] | None]]:
+    """Ways to tell the size of items of one kind, and their sizes; of tuples those of their
+    parts.
+    """
+    lengths = set(map(len, items)) if set(map(type, items)) == {tuple} else set()
+    if len(lengths) != 1:
+        for what, measure in _of_one_kind(items):
+            yield what, measure, _applied(measure, items)
         return
     for part in range(min(_PARTS, lengths.pop())):
-        for what, measure in _of_one_kind([item[part] for item in items]):
-            yield f"{what} of part {part}", partial(_of_part, measure, part)
+        parts = [item[part] for item in items]
+        for what, measure in _of_one_kind(parts):
+            yield (
+                f"{what} of part {part}",
+                partial(_of_part, measure, part),
+                _applied(measure, parts),
+            )
 
 
 def _of_part(measure: Measure, part: int, item: Any) -> float:

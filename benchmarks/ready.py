@@ -1,4 +1,4 @@
-"""Uses as much memory as the argument says, in bytes, and frees it: ``python ready.py 200000000``."""
+"""``python ready.py 200000000`` uses so many bytes of memory and frees them."""
 
 import mmap
 import sys

@@ -204,7 +204,7 @@ def test_the_lock_is_watched_as_long_while_planning_is_prepared() -> None:
 def test_a_second_item_tells_what_a_long_first_call_had_to_load(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("amorsize.sampler.usable_cores", lambda: 2)
+    monkeypatch.setattr("amorsize.enough.usable_cores", lambda: 2)
 
     def load_and_work(item: int) -> int:
         until = time.thread_time() + (0.002 if item else 0.3)
