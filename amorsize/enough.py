@@ -1,7 +1,7 @@
 """Whether a sample is enough, and which items its next block has.
 
 Thinking about that costs as much as a short item: it is done anew whenever the items since the
-last time took some times as long as it did.
+last time took some times as long as it did, by its CPU seconds.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Outlook:
         spent_s = seen.elapsed_s + reading_s
         if spent_s < self._again_s:
             return False
-        begin = time.perf_counter()
+        begin = time.thread_time()
         if self._must_narrow():
             self.narrow, self._again_s = True, 0.0
             return False
@@ -100,7 +100,7 @@ class Outlook:
         self.size = self._size()
         self.order = self._order(known)
         if len(seen.all) >= _ALWAYS and not self._is_growing():
-            pause_s = _THINKING * (time.perf_counter() - begin)
+            pause_s = _THINKING * (time.thread_time() - begin)
             if budget_left_s > 0:
                 pause_s = min(pause_s, budget_left_s)
             self._again_s = spent_s + pause_s
