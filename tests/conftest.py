@@ -19,6 +19,23 @@ hypothesis.settings.register_profile("amorsize", deadline=None)
 hypothesis.settings.load_profile("amorsize")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The marker of tests that may be tried again."""
+    about = (
+        "measures: depends on figures of this machine, which other programs may spoil: tried again"
+    )
+    config.addinivalue_line("markers", about)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What depends on measurements is tried up to three times. Broken code fails each time; the
+    summary tells of each that was tried again.
+    """
+    for item in items:
+        if item.get_closest_marker("measures"):
+            item.add_marker(pytest.mark.flaky(reruns=2))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests neither read nor write the user's stored costs."""

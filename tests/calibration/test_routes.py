@@ -31,7 +31,7 @@ from amorsize.plugins import registry
 from amorsize.profile import Packing
 from tests.calibration.test_quality import DEFAULT
 
-pytestmark = pytest.mark.usefixtures("store")
+pytestmark = [pytest.mark.measures, pytest.mark.usefixtures("store")]
 
 SECONDS = st.floats(1e-11, 1e-7)
 

@@ -11,6 +11,8 @@ import amorsize
 from amorsize import cost_store, pricing
 from amorsize.plugins import registry
 
+pytestmark = pytest.mark.measures
+
 pytest.importorskip("distributed")
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -17,6 +17,8 @@ from amorsize.model import slowed
 from amorsize.plugins import registry
 from tests.calibration.test_quality import DEFAULT
 
+pytestmark = pytest.mark.measures
+
 HERE = [Spun(0.01, 0.01, "here")] * 2
 
 

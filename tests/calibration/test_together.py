@@ -18,6 +18,8 @@ from amorsize.plugins import registry
 from amorsize.probes.bandwidth import Bandwidth
 from amorsize.probes.together import compare
 
+pytestmark = pytest.mark.measures
+
 THREADS = Traits(shares_memory=True, shares_gil=True)
 FAST = Bandwidth(one_thread=1e10, all_threads=2.5e10, threads=8, block_bytes=1 << 23, seconds=0.1)
 

@@ -20,6 +20,7 @@ from amorsize_local.processes import ProcessBackend
 from amorsize_local.threads import ThreadBackend
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize(
     "backend", [ThreadBackend(), ProcessBackend("fork"), ProcessBackend("spawn")]
 )

@@ -16,6 +16,8 @@ import pytest
 
 from amorsize.monitor import Monitor
 
+pytestmark = pytest.mark.measures
+
 LONG_S = 0.3
 BLOCK = bytes(4_000_000)
 

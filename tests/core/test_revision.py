@@ -9,6 +9,8 @@ import pytest
 
 import amorsize
 
+pytestmark = pytest.mark.measures
+
 
 def burn(seconds: float) -> None:
     end = time.thread_time() + seconds

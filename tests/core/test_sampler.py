@@ -19,6 +19,8 @@ from amorsize.sampler import sample
 from amorsize.source import source_of
 from amorsize.travel_times import measure_packing
 
+pytestmark = pytest.mark.measures
+
 
 def spin(seconds: float) -> None:
     end = time.thread_time() + seconds

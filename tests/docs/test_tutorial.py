@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.measures
+
 ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs" / "plugin-tutorial.md"
 BLOCK = re.compile(

@@ -10,6 +10,8 @@ import pytest
 
 from amorsize.probes.blas import THREAD_VARIABLES, limit_inner_threads, threads_per_worker
 
+pytestmark = pytest.mark.measures
+
 
 @pytest.mark.parametrize(
     ("cores", "workers", "threads"),

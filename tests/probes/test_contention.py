@@ -9,6 +9,8 @@ import pytest
 from amorsize.probes import Host
 from amorsize.probes.contention import Sample, contention, sample
 
+pytestmark = pytest.mark.measures
+
 Machine = Callable[..., Host]
 
 

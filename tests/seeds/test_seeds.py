@@ -154,6 +154,7 @@ def test_threads_have_generators_of_their_own() -> None:
         amorsize.plan(own, range(200), seed=7).run("threads")
 
 
+@pytest.mark.measures
 def test_automatic_plans_leave_threads_out() -> None:
     def waits(x: int) -> int:
         import time
@@ -165,7 +166,7 @@ def test_automatic_plans_leave_threads_out() -> None:
     assert plan.backend != "threads"
     assert any(r.backend == "threads" and "seed" in r.reason for r in plan.refused)
     free = amorsize.plan(waits, range(200), seed=Seed(1, global_state=False))
-    assert free.backend == "threads"
+    assert free.backend == "threads", free.explain()
 
 
 def test_journals_know_the_seed(tmp_path: Any) -> None:

@@ -17,6 +17,8 @@ import pytest
 
 import amorsize
 
+pytestmark = pytest.mark.measures
+
 log = logging.getLogger("tests.clusters")
 ENGINES = ["dask", "ray"]
 
