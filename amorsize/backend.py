@@ -113,6 +113,8 @@ class Availability(NamedTuple):
     """What the user can do, e.g. a pip command."""
     running: bool = False
     """An engine is up already, so that start-up costs nothing."""
+    idle: int | None = None
+    """Workers of it that are up, where others would have to be started; ``None``: all."""
 
 
 class Capacity(NamedTuple):

@@ -85,6 +85,8 @@ class BackendCosts(NamedTuple):
     """Seconds that the first start of a process takes beyond later ones: imports, servers."""
     startup_cpu_s: Figure | None = None
     """CPU seconds that the start of a worker takes: those beyond the cores wait for it."""
+    workers_up: Figure | None = None
+    """Number of workers that wait for work: only others have to be started."""
     attach_s: Figure | None = None
     """Seconds to open and close a session on an engine that is up."""
     item_s: Figure | None = None
@@ -152,11 +154,17 @@ class BackendCosts(NamedTuple):
         """
         return self.dispatch_s.origin == "fallback" and not self.dispatch_s.checks
 
-    def running(self) -> BackendCosts:
+    def running(self, idle: int | None = None) -> BackendCosts:
         """The same costs with the engine already up: nothing to start, nothing to stop, but
-        sessions to open and close.
+        sessions to open and close. With ``idle`` only so many workers are.
         """
         up = declared(0.0, "already running")
+        if idle is not None:
+            return self._replace(
+                startup_first_s=None,
+                shutdown_s=up,
+                workers_up=declared(idle, "wait for another run"),
+            )
         return self._replace(
             startup_s=up,
             startup_worker_s=up,
@@ -173,7 +181,13 @@ class BackendCosts(NamedTuple):
         return self._replace(attach_s=None, startup_first_s=extra)
 
     def starting_s(self, workers: int, cores: float = math.inf) -> float:
-        """Seconds to start an engine with that many workers on so many cores."""
+        """Seconds to start an engine with that many workers on so many cores, or those of them that
+        do not wait already.
+        """
+        if self.workers_up is not None:
+            workers = max(0, workers - int(self.workers_up.value))
+            if not workers:
+                return 0.0
         first = self.startup_first_s.value if self.startup_first_s else 0.0
         seconds = first + self.startup_s.value + workers * self.startup_worker_s.value
         if self.startup_cpu_s is not None:
@@ -294,7 +308,16 @@ GB a second, all together 40 GB."""
 STEADY_S = {"local": 0.1, "remote": 0.45}
 """Seconds after which a calibration of a local backend, or of one that may be on other hosts,
 repeats nothing any more."""
-COUNTS = ("slowdown", "slots", "in_flight", "crowded", "page_turns", "host_workers", "apart")
+COUNTS = (
+    "workers_up",
+    "slowdown",
+    "slots",
+    "in_flight",
+    "crowded",
+    "page_turns",
+    "host_workers",
+    "apart",
+)
 """Figures that are numbers, not seconds."""
 BYTES = (
     "byte_in_s",

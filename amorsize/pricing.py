@@ -9,7 +9,7 @@ import threading
 from collections.abc import Collection
 
 from amorsize import cost_store
-from amorsize.backend import Backend
+from amorsize.backend import Availability, Backend
 from amorsize.cost_store import Stored
 from amorsize.costs import (
     HOST_FALLBACK,
@@ -61,21 +61,22 @@ def price(
     (:func:`large_figures`).
     """
     key = _key(backend, workers)
-    running = backend.availability().running
+    now = backend.availability()
     with _lock:
         known = _known.get(key)
     if known is None and not backend.traits.inline:  # of the loop nothing is stored
         known = cost_store.load(backend, workers)
     if known is None or _lacks(backend, known.costs, large):
         most_s = None if worth_s is None else share * worth_s
-        measured = _measure_if_worth(backend, workers, most_s, running=running, large=large)
+        measured = _measure_if_worth(backend, workers, most_s, running=now.running, large=large)
         known = measured or known
+        now = backend.availability()  # to measure it ends what was waiting
     if known is None:
-        return _as_it_is(backend, backend.fallback_costs(), running=running)
+        return _as_it_is(backend, backend.fallback_costs(), now)
     with _lock:
         _known[key] = known
     costs = known.costs or _failed(backend.fallback_costs(), known.failure)
-    return _as_it_is(backend, costs, running=running)
+    return _as_it_is(backend, costs, now)
 
 
 def large_figures(profile: Profile) -> set[str]:
@@ -303,5 +304,7 @@ def _failed(costs: BackendCosts, reason: str) -> BackendCosts:
     return costs._replace(**changed)
 
 
-def _as_it_is(backend: Backend, costs: BackendCosts, *, running: bool) -> BackendCosts:
-    return costs.running() if running else costs.stopped(first=_is_first(backend))
+def _as_it_is(backend: Backend, costs: BackendCosts, now: Availability) -> BackendCosts:
+    if now.running:
+        return costs.running(now.idle)
+    return costs.stopped(first=_is_first(backend))

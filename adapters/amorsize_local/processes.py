@@ -91,7 +91,7 @@ class ProcessBackend(Backend):
         idle = 0 if kept is None else kept.waiting(method)
         if idle:
             reason += f", {idle} workers wait for another run"
-        return Availability(True, reason, running=idle > 0)
+        return Availability(True, reason, running=idle > 0, idle=idle or None)
 
     def capacity(self, limits: Limits) -> Capacity:
         """One process a core for work that computes; more for work that waits."""

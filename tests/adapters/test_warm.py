@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 import amorsize
+from amorsize import pricing
 from amorsize.backend import Backend
 from amorsize_local.processes import ProcessBackend
 
@@ -52,6 +53,25 @@ def test_the_next_run_finds_the_workers_of_the_last(backend: Backend) -> None:
     assert pids(backend) <= first
     plan = amorsize.plan(lambda x: x, range(100), backend=backend)
     assert not plan.decision.chosen.prediction.term("start-up")
+
+
+def test_workers_that_do_not_wait_have_to_be_started(backend: Backend) -> None:
+    """Two idle ones are no reason to take 48."""
+    pids(backend)
+    costs = pricing.price(backend, workers=2, worth_s=None)
+    assert costs.workers_up is not None
+    assert costs.workers_up.value == 2
+    assert costs.starting_s(2) == 0
+    assert costs.starting_s(48) >= 46 * costs.startup_worker_s.value > 0
+
+
+@pytest.mark.measures
+def test_workers_that_a_measurement_has_ended_do_not_wait(backend: Backend, store: Path) -> None:
+    pids(backend)
+    costs = pricing.price(backend, workers=2, worth_s=1e6)
+    assert costs.dispatch_s.origin != "fallback"  # it was measured
+    assert costs.workers_up is None
+    assert costs.starting_s(2) > 0
 
 
 def test_functions_and_results_are_those_of_this_run(backend: Backend) -> None:
