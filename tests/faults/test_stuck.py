@@ -22,6 +22,8 @@ from amorsize.testing.tasks import append_line, lines_of
 AUTOMATIC: dict[str, Any] = {}
 SERIAL: dict[str, Any] = {"backend": "serial"}
 
+pytestmark = pytest.mark.measures  # limits of fractions of a second
+
 
 def sleeps_at(index: int) -> Callable[[int], int]:
     def work(x: int) -> int:
