@@ -15,7 +15,7 @@ ITEMS = 10_000
 
 
 def outlook(seen: Blocks, **changed: Any) -> Outlook:
-    given = {"length": ITEMS, "positions": ITEMS, "needed_s": 1.0, "spinning": 0}
+    given = {"length": ITEMS, "positions": ITEMS, "needed_s": 0.005, "spinning": 0}
     return Outlook(seen, **{**given, "may_narrow": False, **changed})
 
 
