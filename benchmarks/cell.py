@@ -41,7 +41,7 @@ def _call(
     watch = LoadWatch(asked.get("companions", ()))
     begin = time.perf_counter()
     try:
-        results, facts = contestant.run(job.fn, data, **settings)
+        results, told = contestant.run(job.fn, data, **settings)
     except Exception as error:  # whatever a library raises is its result
         return {"error": f"{type(error).__name__}: {error}"[:300]}
     seconds = time.perf_counter() - begin
@@ -50,7 +50,7 @@ def _call(
         "foreign": watch.foreign_share(),
         "stolen": watch.stolen_share(),
         "fingerprint": workload.check(results),
-        "facts": facts,
+        "facts": told() if callable(told) else told,
     }
 
 

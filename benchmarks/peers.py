@@ -9,11 +9,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 Call = Callable[[Any], Any]
 Data = Iterable[Any]
 Facts = dict[str, Any]
+Told = Facts | Callable[[], Facts]
+"""What a contestant tells of its run; asked for after the clock has stopped if it is a function."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Contestant:
 
     name: str
     """Its name in tables."""
-    run: Callable[..., tuple[list[Any], Facts]]
+    run: Callable[..., tuple[list[Any], Told]]
     """Takes function, data and options; returns the results and what is known of the run."""
     modules: tuple[str, ...] = ()
     """What its user imports."""
@@ -83,7 +86,7 @@ def _mpire(fn: Call, data: Data) -> tuple[list[Any], Facts]:
         return pool.map(fn, data, concatenate_numpy_output=False), {}
 
 
-def _amorsize(fn: Call, data: Data, **settings: Any) -> tuple[list[Any], Facts]:
+def _amorsize(fn: Call, data: Data, **settings: Any) -> tuple[list[Any], Told]:
     """``amorsize.map``; of sequences in its two steps, to get at the plan. Of iterators ``map``
     looks ahead whether they are short, which a plan must not.
     """
@@ -93,10 +96,10 @@ def _amorsize(fn: Call, data: Data, **settings: Any) -> tuple[list[Any], Facts]:
         return _only_map(fn, data, **settings)
     plan = amorsize.plan(fn, data, **settings)
     results = plan.run()
-    return results, plan_facts(plan)
+    return results, partial(plan_facts, plan)
 
 
-def _only_map(fn: Call, data: Data, **settings: Any) -> tuple[list[Any], Facts]:
+def _only_map(fn: Call, data: Data, **settings: Any) -> tuple[list[Any], Told]:
     """``map``, ``dask_map`` and ``ray_map`` where no plan tells of the run, but its report does."""
     import amorsize
     from amorsize.events import RunFinished
@@ -108,7 +111,7 @@ def _only_map(fn: Call, data: Data, **settings: Any) -> tuple[list[Any], Facts]:
             reports.append(event.report)
 
     results = amorsize.map(fn, data, observers=[keep], **settings)
-    return results, report_facts(reports[0])
+    return results, partial(report_facts, reports[0])
 
 
 def plan_facts(plan: Any) -> Facts:
