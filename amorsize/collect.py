@@ -8,11 +8,18 @@ from typing import Any
 
 from amorsize.source import Piece, Span
 
+_MISSING = object()
+"""Stands for a result that has not come."""
 
-def in_one_list(pieces: Iterable[Piece]) -> list[Any]:
+
+def in_one_list(pieces: Iterable[Piece], length: int | None = None) -> list[Any]:
     """All results in the order of their items. Pieces are copied as soon as their place is
-    reached, while they are still in the processor's cache, and not kept.
+    reached, while they are still in the processor's cache, and not kept. Of ``length`` items each
+    has its place from the start: a list that grows beside others is moved again and again, into
+    new memory each time.
     """
+    if length is not None:
+        return _in_place(pieces, length)
     results: list[Any] = []
     early: dict[int, list[Any]] = {}
     for start, values in pieces:
@@ -23,6 +30,16 @@ def in_one_list(pieces: Iterable[Piece]) -> list[Any]:
                 break
     for start in sorted(early):  # only behind an item that failed
         results += early[start]
+    return results
+
+
+def _in_place(pieces: Iterable[Piece], length: int) -> list[Any]:
+    results, came = [_MISSING] * length, 0
+    for start, values in pieces:
+        results[start : start + len(values)] = values
+        came += len(values)
+    if came < length:  # an item failed
+        return [value for value in results if value is not _MISSING]
     return results
 
 

@@ -155,12 +155,17 @@ class Sizes:
 
 
 def sizes_of(source: Source) -> Sizes | None:
-    """Sizes of the items of a list, tuple or array of numbers; ``None`` for other data."""
+    """Sizes of the items of a list, tuple or array of numbers; ``None`` for other data. The sample
+    and the run look at them once.
+    """
     if not isinstance(source, IndexedSource) or not source.length:
         return None
     data = source.data
     plain = type(data) in (list, tuple) or (_is_numpy(type(data)) and data.dtype.kind in "iuf")
-    return Sizes(data) if plain else None
+    if plain and source.sizes is None:
+        source.sizes = Sizes(data)
+    found: Sizes | None = source.sizes
+    return found
 
 
 def _places(length: int) -> Sequence[int]:

@@ -34,6 +34,9 @@ _SNAPSHOT: tuple[Any, ...] = (set, frozenset, dict, deque, *_VIEWS)
 class IndexedSource(ABC):
     """Data with random access; may be read in any order, also by forked workers."""
 
+    sizes: Any = None
+    """What :func:`amorsize.sizes.sizes_of` knows of its items, once it was asked."""
+
     def __init__(self, data: Any) -> None:
         self.data = data
         self.length: int = len(data)

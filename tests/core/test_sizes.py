@@ -124,6 +124,13 @@ def test_of_much_data_only_some_is_looked_at() -> None:
     assert len(found.expected) <= LOOKED_AT
 
 
+def test_sizes_are_looked_at_once() -> None:
+    source = source_of([1.0, 2.0, 3.0])
+    assert sizes_of(source) is not None
+    assert sizes_of(source) is sizes_of(source)
+    assert sizes_of(source_of(iter([1, 2]))) is None
+
+
 def test_giants_are_those_that_are_much_larger_than_the_middle_one() -> None:
     def giants(data: Any, most: int = 2) -> list[int]:
         found = sizes_of(source_of(data))
