@@ -165,7 +165,7 @@ class Blocks:
         error = sized.relation.spread_s / math.sqrt(len(times)) / max(plain.mean_s, 1e-12)
         return Estimate(sized.mean_s, error, sized)
 
-    @cached_property
+    @property
     def sizes(self) -> Sizes | None:
         """Sizes of the items, if the data shows them."""
         from amorsize.sizes import sizes_of

@@ -6,10 +6,9 @@ last time took some times as long as it did, by its CPU seconds.
 
 from __future__ import annotations
 
-import math
 import time
 
-from amorsize.blocks import STEADY, STEADY_BY_SIZE, Blocks, Estimate
+from amorsize.blocks import STEADY, STEADY_BY_SIZE, Blocks, Estimate, mean
 from amorsize.monitor import usable_cores
 
 BUDGET_S = 0.005
@@ -167,7 +166,7 @@ class Outlook:
         if len(self._seen.all) < 2:  # the first call tells little
             return 1
         others = self._seen.steady
-        per_item = math.fsum(block.per_item_s for block in others) / len(others)
+        per_item = mean([block.per_item_s for block in others])
         wanted = max(1, int(_BLOCK_S / max(per_item, 1e-9)))
         grown = min(wanted, 20 * max(len(block.values) for block in others))
         whole = self._positions or self._length

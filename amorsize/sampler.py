@@ -251,20 +251,23 @@ def unsampled(source: Source) -> Sample:
 
 
 def _run_blocks(recorder: _Recorder, source: Source, done: Sequence[Span]) -> None:
-    indexed = isinstance(source, IndexedSource)
-    taker = _Spread(source, done) if isinstance(source, IndexedSource) else _Front(source)
+    taker: _Spread | _Front
+    if isinstance(source, IndexedSource):
+        taker, positions = _Spread(source, done), source.length
+    else:
+        taker, positions = _Front(source, recorder), 0
     length = source.length
     if length is not None:
         length -= sum(stop - start for start, stop in done)
     outlook = Outlook(
         recorder.seen,
         length,
-        source.length or 0 if indexed else 0,
+        positions,
         needed_s=recorder.needed_s,
         spinning=recorder.spinning,
         may_narrow=recorder.elsewhere is None,
     )
-    blocks = taker.blocks(recorder, outlook)
+    blocks = taker.blocks(outlook)
     while True:
         try:
             block = next(blocks, None)
@@ -284,7 +287,7 @@ class _Spread:
         self._source = source
         self._taken: list[Span] = sorted(done)
 
-    def blocks(self, recorder: _Recorder, outlook: Outlook) -> Iterator[tuple[int, Sequence[Any]]]:
+    def blocks(self, outlook: Outlook) -> Iterator[tuple[int, Sequence[Any]]]:
         length = self._source.length
         for fraction in fractions(length):
             order = outlook.order
@@ -316,11 +319,11 @@ def _again_and_again(items: Iterable[Any]) -> Sequence[Any]:
 class _Front:
     """Blocks from the front of a stream."""
 
-    def __init__(self, source: StreamSource) -> None:
-        self._source = source
+    def __init__(self, source: StreamSource, recorder: _Recorder) -> None:
+        self._source, self._recorder = source, recorder
 
-    def blocks(self, recorder: _Recorder, outlook: Outlook) -> Iterator[tuple[int, Sequence[Any]]]:
-        source = self._source
+    def blocks(self, outlook: Outlook) -> Iterator[tuple[int, Sequence[Any]]]:
+        source, recorder = self._source, self._recorder
         source.patience_s = BUDGET_S
         try:
             left = MOST_READ_AHEAD if source.length is None else source.length
