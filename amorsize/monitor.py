@@ -207,10 +207,8 @@ class Monitor:
             ticks += 1
             if self._rss_bytes is not None and ticks % _TICKS_PER_LOOK == 0:
                 self.peak_rss_bytes = max(self.peak_rss_bytes, self._rss_bytes())
-                looked = time.perf_counter()  # reading a file lets go of the lock, too
-                self._late_s += self._without_lock_s(looked - now)
-                now = looked
-            self._before = now
+                now = time.perf_counter()  # reading a file lets go of the lock, too
+                self._late_s += self._lateness(now, 0.0)
             if self._meanwhile and self._leaves_room(now - self._begin):
                 return True
         # The last wait was cut short: how late it was by then counts as well.
@@ -221,9 +219,7 @@ class Monitor:
         """Note how late the thread woke. ``queued`` are the seconds for which the function's had
         waited for a processor when the watch began.
         """
-        used_s = time.thread_time()
-        own_s, self._used_s = used_s - self._used_s, used_s
-        late_s = self._without_lock_s(now - self._before - _TICK_S - own_s)
+        late_s = self._lateness(now, _TICK_S)
         if late_s >= _TAKEN_SHARE * self._interval_s and self._is_idle(now, queued):
             self._pauses += 1
             self._paused_s += late_s
@@ -232,6 +228,16 @@ class Monitor:
         if whole and late_s < self._interval_s:
             self._wakings += 1
             self._waking_s = min(self._waking_s, late_s)
+
+    def _lateness(self, now: float, asleep_s: float) -> float:
+        """Seconds since the last look in which the lock could not be had, besides those asleep and
+        those of this thread's own work.
+        """
+        used_s = time.thread_time()
+        beside_s = asleep_s + used_s - self._used_s
+        late_s = self._without_lock_s(now - self._before - beside_s)
+        self._before, self._used_s = now, used_s
+        return late_s
 
     def _is_idle(self, now: float, queued: float) -> bool:
         """Whether the function has hardly wanted a processor so far."""
