@@ -150,6 +150,7 @@ class Rooms:
         return made
 
 
+@functools.cache  # forked processes inherit it
 def keep_freed_memory() -> None:
     """Have the C library keep freed pieces of up to 4 MiB for the next use. By default it gives
     back what is larger than 128 KiB, and the system fills each page of the next piece with zeros:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from amorsize.backend import Chunk, FunctionPayload
 from amorsize_local import channel
-from amorsize_local.arena import TO_WORKER, Arena
+from amorsize_local.arena import TO_WORKER
+from amorsize_local.link import Link, ours
 from amorsize_local.server import FUNCTIONS_KEPT, Assignment
 
 if TYPE_CHECKING:  # the first workers would wait for its definition
@@ -58,11 +59,6 @@ PATIENCE_S = 1.0
 
 Ticket = tuple[Chunk, "Future[Any]"]
 
-ours: weakref.WeakSet[channel.End | Arena] = weakref.WeakSet()
-"""The caller's ends of all pipes of all sessions, and the memory that it shares with each worker,
-which no other worker may keep open."""
-
-
 _processes: weakref.WeakSet[Process] = weakref.WeakSet()
 """The workers' processes of all sessions."""
 
@@ -85,14 +81,9 @@ if hasattr(os, "register_at_fork"):
 class Worker:
     """A process with its two pipes and shared memory, and the chunks that it has."""
 
-    def __init__(
-        self,
-        process: Process,
-        orders: channel.End,
-        outcomes: channel.End,
-        shared: Arena | None,
-    ) -> None:
-        self.process, self.orders, self.outcomes, self.arena = process, orders, outcomes, shared
+    def __init__(self, process: Process, link: Link) -> None:
+        self.process, self.link = process, link
+        self.orders, self.outcomes, self.arena = link.orders, link.outcomes, link.arena
         self.tickets: deque[Ticket] = deque()
         self.gone = False
         """Whether it has been buried."""
@@ -100,7 +91,6 @@ class Worker:
         """Whether it ends once it has done what it has."""
         self.functions: deque[str] = deque(maxlen=FUNCTIONS_KEPT)
         """Functions that it has, packed."""
-        ours.update((orders, outcomes) if shared is None else (orders, outcomes, shared))
         _processes.add(process)
         self.end = _handle_of(process.pid)
         """Readable once the process has ended: children of its own may keep its pipes open."""
@@ -139,10 +129,7 @@ class Worker:
 
     def let_go(self) -> None:
         """Close what this process has of it, and leave it alone."""
-        self.orders.close()
-        self.outcomes.close()
-        if self.arena is not None:
-            self.arena.close()
+        self.link.let_go()
 
     def reap(self, until: float) -> None:
         """Wait for its end, and make it end if it has not until then. ``join`` with a time-out

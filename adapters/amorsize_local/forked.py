@@ -4,6 +4,7 @@ Where a program has it loaded, its own processes are used: what else it keeps of
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import signal
@@ -12,7 +13,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 
 @functools.cache
@@ -52,6 +53,8 @@ class ForkedProcess:
             OSError: if the system allows no more processes.
         """
         _flush()
+        with suppress(OSError):
+            _nothing()
         pid = os.fork()
         if pid == 0:
             self._run()
@@ -111,12 +114,25 @@ class ForkedProcess:
             os.close(sentinel)
 
 
+@functools.cache
+def _nothing() -> TextIO:
+    """What children have for standard input: opened once, by their parent."""
+    opened = open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    atexit.register(opened.close)
+    return opened
+
+
 def _leave_stdin() -> None:
     """The terminal is the caller's."""
+    number = -1
+    with suppress(OSError, ValueError, AttributeError):  # there may be none
+        number = sys.stdin.fileno()
     with suppress(OSError, ValueError, AttributeError):
         sys.stdin.close()
     with suppress(OSError, ValueError):
-        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
+        sys.stdin = _nothing()
+        if number >= 0:  # another file that got it would be the input of programs
+            os.dup2(sys.stdin.fileno(), number)
 
 
 def _end_others() -> None:

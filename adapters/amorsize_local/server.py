@@ -20,6 +20,7 @@ from amorsize_local.channel import End, receive, send
 
 if TYPE_CHECKING:
     from amorsize.backend import IndexedSource, Span
+    from amorsize_local.link import Link
     from amorsize_local.surroundings import Surroundings
 
 
@@ -89,21 +90,21 @@ def serve(
     outcomes: End,
     lifeline: End,
     arena: Arena | None,
-    foreign: Sequence[End | Arena] = (),
+    others: Sequence[Link] = (),
     first: Order | None = None,
 ) -> None:
-    """Work until the orders end, or the caller does. ``foreign`` are the caller's ends of pipes
-    and the memory of other workers, inherited by a forked worker: closed here, so that every worker
-    sees the end of its orders when the caller is gone, however it ended. So is its ``first`` order,
-    which need not wait for the pipe.
+    """Work until the orders end, or the caller does. A forked worker inherits what belongs to
+    ``others`` that start with it: closed here, so that every worker sees the end of its orders when
+    the caller is gone, however it ended, and the caller that of each worker. It also inherits its
+    ``first`` order, which need not wait for the pipe.
     """
     if assignment.environment is None:
         # Else the collector would look at all that is inherited, and each look copies a page.
         gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for end in foreign:
-        end.close()
+    for other in others:
+        other.let_go()
     _die_with(lifeline)
     # Daemonic for the caller, which ends it at exit; but what works in the plain loop must work
     # here, functions that start processes of their own included.

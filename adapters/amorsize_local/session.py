@@ -11,9 +11,9 @@ import select
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from amorsize.backend import (
@@ -26,16 +26,15 @@ from amorsize.backend import (
 )
 from amorsize.probes import fork_safety, oom_kills
 from amorsize_local import channel
-from amorsize_local.arena import arena
 from amorsize_local.child import (
     PATIENCE_S,
     Ticket,
     Worker,
     confirms,
     kill_descendants,
-    ours,
 )
 from amorsize_local.forked import ForkedProcess
+from amorsize_local.link import Link, links, ours
 from amorsize_local.server import Assignment, Order, name_of_death, outcome_of, serve
 
 if TYPE_CHECKING:
@@ -51,6 +50,9 @@ _SMALL_BYTES = 4096
 sending a result, and two blocked ends would wait for each other."""
 _MOST_STILLBORN = 8
 """Workers that may die one after the other without having been given anything."""
+_TOGETHER = 8
+"""Workers that are forked one directly after the other. A fork makes this process copy each page
+that it writes to afterwards: what it does between two forks takes longer than the forks."""
 
 
 class ProcessSession(Session):
@@ -101,7 +103,8 @@ class ProcessSession(Session):
             prepare_server(self._context)
             with shielded():
                 while len(self._workers) < self._wanted:
-                    self._start_worker()
+                    if error := self._start_workers([None]):
+                        raise error
         except OSError as error:
             self.end(cancel=True)
             raise _unavailable(f"cannot start workers: {error}") from error
@@ -120,12 +123,13 @@ class ProcessSession(Session):
             raise _unavailable("its workers could not be replaced")
         future: Future[Any] = Future()
         self._queue.append((chunk, future))
-        self._hand_out()
+        self._hand_out(more=True)
         return future
 
     def wait(self, futures: Collection[Future[Any]], timeout_s: float | None) -> set[Future[Any]]:
         """Take outcomes from the pipes until one of ``futures`` is done."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self._hand_out()
         if self._ooms is None:
             self._ooms = oom_kills()
         while not (done := {future for future in futures if future.done()}):
@@ -231,11 +235,32 @@ class ProcessSession(Session):
         self._held_by_workers.close()
         self._lifeline.close()
 
-    def _start_worker(self, first: Ticket | None = None) -> None:
-        """Start a worker, a forked one with the first chunk that it has to run."""
-        with ExitStack() as opened:  # nothing stays open of one that does not start
-            worker = self._start(opened, None if first is None else self._order(first[0]))
-            opened.pop_all()
+    def _start_workers(self, firsts: Sequence[Ticket | None]) -> OSError | None:
+        """Start a worker for each, a forked one with the first chunk that it has to run. Returns
+        why there are fewer, if so: the last ones have not been started.
+        """
+        made, error = links(len(firsts), inherited=self._inherits)
+        processes = [
+            self._new_process(link, made, None if first is None else self._order(first[0]))
+            for link, first in zip(made, firsts, strict=False)
+        ]
+        up = 0
+        try:
+            with self._starting():
+                for process in processes:
+                    process.start()
+                    up += 1
+        except OSError as failure:
+            error = failure
+        finally:
+            for link in made[up:]:
+                link.let_go()
+            for process, link, first in zip(processes[:up], made, firsts, strict=False):
+                link.started()
+                self._started(Worker(process, link), first)
+        return error
+
+    def _started(self, worker: Worker, first: Ticket | None) -> None:
         if first is not None:
             worker.tickets.append(first)
         worker.told(self._assignment)
@@ -245,28 +270,6 @@ class ProcessSession(Session):
         if worker.end is not None:
             self._listen(worker.end, worker, ended=True)
 
-    def _start(self, opened: ExitStack, first: Order | None) -> Worker:
-        their_orders, orders = channel.pipe()
-        opened.callback(their_orders.close)
-        opened.callback(orders.close)
-        outcomes, their_outcomes = channel.pipe()
-        opened.callback(outcomes.close)
-        opened.callback(their_outcomes.close)
-        channel.enlarge(outcomes)
-        shared = arena(inherited=self._inherits)
-        if shared is not None:
-            opened.callback(shared.close)
-        foreign = [orders, outcomes] if self._inherits else []
-        ends = (their_orders, their_outcomes, self._held_by_workers, shared)
-        process = self._new_process((self._assignment, *ends, foreign, first))
-        with self._starting():
-            process.start()
-        their_orders.close()
-        their_outcomes.close()
-        if shared is not None:
-            shared.sent()
-        return Worker(process, orders, outcomes, shared)
-
     def _listen(self, fd: int, worker: Worker, *, ended: bool) -> None:
         self._sources[fd] = worker, ended
         self._news.register(fd, select.POLLIN)
@@ -275,7 +278,10 @@ class ProcessSession(Session):
         del self._sources[fd]
         self._news.unregister(fd)
 
-    def _new_process(self, args: tuple[Any, ...]) -> Process:
+    def _new_process(self, link: Link, links: list[Link], first: Order | None) -> Process:
+        ends = (link.their_orders, link.their_outcomes, self._held_by_workers, link.arena)
+        others = [other for other in links if other is not link] if self._inherits else []
+        args = (self._assignment, *ends, others, first)
         if self._context is None:
             return ForkedProcess(serve, args)
         process: Process = self._context.Process(  # type: ignore[attr-defined]
@@ -290,19 +296,31 @@ class ProcessSession(Session):
 
         return starting(fresh=not self._inherits)
 
-    def _hand_out(self) -> None:
+    def _hand_out(self, *, more: bool = False) -> None:
         """Give queued chunks to free workers, and to those that they start; short ones also to
-        workers that will be free.
+        workers that will be free. ``more`` may be queued now, so that it is too early to start
+        fewer workers than can be started together.
         """
-        for depth in (0, 1):
-            for worker in list(self._workers.values()):
-                if self._next() is None:
-                    break
-                if len(worker.tickets) == depth and not worker.leaves:
-                    self._send(worker, ahead=depth > 0)
-            while self._vacant and self._next() is not None and self._fill_vacancy():
-                pass
+        self._send_to(depth=0)
+        if self._vacant and more and self._gathers():
+            return
+        while self._vacant and self._next() is not None and self._fill_vacancies():
+            pass
+        self._send_to(depth=1)
         self._let_leave()
+
+    def _send_to(self, depth: int) -> None:
+        """Send chunks to workers that have so many."""
+        for worker in list(self._workers.values()):
+            if self._next() is None:
+                break
+            if len(worker.tickets) == depth and not worker.leaves:
+                self._send(worker, ahead=depth > 0)
+
+    def _gathers(self) -> bool:
+        """Whether to wait for chunks for more workers; not where it may take long to make them."""
+        few = len(self._queue) < min(self._vacant, _TOGETHER)
+        return few and all(chunk.items is None for chunk, _ in self._queue)
 
     def _next(self) -> Ticket | None:
         """The chunk whose turn it is; it stays in the queue."""
@@ -310,33 +328,39 @@ class ProcessSession(Session):
             self._queue.popleft()
         return self._queue[0] if self._queue else None
 
-    def _fill_vacancy(self) -> bool:
-        """Fork a worker for the chunk whose turn it is; whether there may be more."""
-        first = self._queue[0] if self._queue[0][0].items is None else None
-        try:
-            self._check_safety()
-            with shielded():
-                self._start_worker(first)
-                self._vacant -= 1
-                if first is not None:
-                    self._queue.popleft()
-                    return True
-        except OSError as error:
+    def _fill_vacancies(self) -> bool:
+        """Fork workers for the chunks whose turn it is; whether there may be more."""
+        error = self._now_unsafe() or self._fork_some()
+        if error is not None:
             self._do_without_another(error)
-            return False
-        self._send(next(reversed(self._workers.values())), ahead=False)
-        return True
+        return error is None
 
-    def _check_safety(self) -> None:
+    def _fork_some(self) -> OSError | None:
+        """As many as start together; why not all of them, if so."""
+        firsts: list[Ticket | None] = []
+        there = len(self._workers)
+        with shielded():
+            most = min(self._vacant, _TOGETHER)
+            while len(firsts) < most and (first := self._next()) and first[0].items is None:
+                firsts.append(self._queue.popleft())
+            error = self._start_workers(firsts or [None])
+            started = len(self._workers) - there
+            self._vacant -= started
+            self._queue.extendleft(ticket for ticket in reversed(firsts[started:]) if ticket)
+        if not firsts and started:  # its chunk's items travel
+            self._send(next(reversed(self._workers.values())), ahead=False)
+        return error
+
+    def _now_unsafe(self) -> OSError | None:
         """Other workers do if forking is safe no longer: a stream's consumer, say, may have started
         threads since the session opened.
         """
         if self._ooms is None:  # nobody has had a turn yet
             self._was_safe = self._was_safe or bool(fork_safety())
         if self._ooms is None or not self._was_safe or not self._workers:
-            return
-        if not (safety := fork_safety()):
-            raise OSError(f"forking is no longer safe: {safety.reason}")
+            return None
+        safety = fork_safety()
+        return None if safety else OSError(f"forking is no longer safe: {safety.reason}")
 
     def _do_without_another(self, error: OSError) -> None:
         """No more workers can be started now; those that are there are enough, if there are any."""
@@ -435,11 +459,9 @@ class ProcessSession(Session):
         elif self._inherits:
             self._vacant += self.workers < self._wanted
         elif len(self._workers) < self._wanted:
-            try:
-                self._start_worker()
-            except OSError as error:  # with fewer, as long as there are any
-                if not self._workers:
-                    self._fail(f"cannot start workers: {error}")
+            error = self._start_workers([None])
+            if error is not None and not self._workers:  # with fewer, as long as there are any
+                self._fail(f"cannot start workers: {error}")
 
     def _fail(self, reason: str) -> None:
         """Nothing more can run here."""

@@ -112,13 +112,41 @@ def test_no_more_workers_are_forked_than_there_are_chunks() -> None:
     request = OpenRequest(abs, 8, source_of([-1, -2, -3]))  # type: ignore[arg-type]
     session, before = ProcessBackend("fork").open(request), children()
     futures = {session.submit(Chunk(n, ((n, n + 1),), None, 1.0)) for n in range(3)}
+    done: set[Any] = session.wait(futures, 0.0)
     forked = len(children() - before)
-    done: set[Any] = set()
     while done != futures:
         done |= session.wait(futures - done, None)
     session.close(cancel=False)
     assert forked == 3
     assert sorted(future.result().unpack().values for future in futures) == [[1], [2], [3]]
+
+
+def test_workers_are_forked_together_once_there_are_chunks_for_them() -> None:
+    request = OpenRequest(abs, 2, source_of([-1, -2]))  # type: ignore[arg-type]
+    session, before = ProcessBackend("fork").open(request), children()
+    first = session.submit(Chunk(0, ((0, 1),), None, 1.0))
+    waiting = len(children() - before)
+    second = session.submit(Chunk(1, ((1, 2),), None, 1.0))
+    forked = len(children() - before)
+    ended: set[Any] = set()
+    while ended != {first, second}:
+        ended |= session.wait({first, second} - ended, None)
+    session.close(cancel=False)
+    assert (waiting, forked) == (0, 2)
+
+
+def test_the_workers_of_a_run_hold_no_pipes_of_each_other_open() -> None:
+    def pipes(_: int) -> tuple[int, set[str]]:
+        names = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+        links = {os.readlink(name) for name in names if os.path.islink(name)}
+        return os.getpid(), {link for link in links if link.startswith("pipe:")}
+
+    before = pipes(0)[1]
+    seen = amorsize.map(pipes, range(40), backend="multiprocessing", workers=20, chunk_size=1)
+    opened = {worker: links - before for worker, links in seen if worker != os.getpid()}
+    assert len(opened) > 1
+    assert {len(links) for links in opened.values()} == {3}, "orders, outcomes and the lifeline"
+    assert len(set.intersection(*opened.values())) == 1
 
 
 def test_a_run_goes_on_with_the_workers_that_could_be_started(cgroups: Any) -> None:
