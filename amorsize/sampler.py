@@ -106,11 +106,11 @@ class _Recorder:
         """Time one block; ``False`` if an item raised."""
         if self.elsewhere is not None:
             return self._run_elsewhere(self.elsewhere, start, items)
-        cpu, process, beside = time.thread_time(), _process_cpu_s(), self.beside_s()
+        looking, process, beside = time.thread_time(), _process_cpu_s(), self.beside_s()
         given = pages()
-        wall = time.perf_counter()
+        cpu, wall = time.thread_time(), time.perf_counter()
         loop = self._loop(start, items)
-        wall = time.perf_counter() - wall
+        wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
         self._have(start, loop.values)
         if loop.error is not None:
             if not isinstance(loop.error, Exception):  # Ctrl-C, SystemExit
@@ -118,9 +118,10 @@ class _Recorder:
             self.failure = (start + loop.position, loop.error)
             return False
         wall = max(wall - self.empty_s, 1e-9)
-        cpu, process = time.thread_time() - cpu, _process_cpu_s() - process
-        process -= self.beside_s() - beside
         given = pages() - given
+        # Looking at clocks takes longer than short items, above all after they have waited.
+        process = _process_cpu_s() - process - (self.beside_s() - beside)
+        process -= time.thread_time() - looking - cpu
         self.seen.add(
             Block(
                 start,
