@@ -100,11 +100,11 @@ class ProcessBackend(Backend):
     def configuration(self) -> str:
         """Costs depend on the start method; of a fork also on the caller's memory, whose page
         tables are copied: measured anew for each four-fold size. Costs that were measured before
-        workers were forked with their first chunk are others.
+        workers were forked together are others.
         """
         if self.start_method != "fork":
             return self.start_method
-        return f"fork-with-chunk-{4 ** max(3, _log4(rss_bytes() / MIB))}MiB"
+        return f"fork-together-{4 ** max(3, _log4(rss_bytes() / MIB))}MiB"
 
     def open(self, request: OpenRequest) -> Session:
         """Start the workers; the function is inherited, or sent to each once."""
@@ -150,6 +150,7 @@ class ProcessBackend(Backend):
             # Through memory that both ends share: a tenth of it at 1 MB, twice as much at 50 MB.
             byte_out_s=fallback(7e-10),
             slowdown=declared(1.0),
+            waking_s=fallback(10e-6),
             **HOST_FALLBACK,
         )
 

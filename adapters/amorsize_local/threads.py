@@ -55,5 +55,5 @@ class ThreadBackend(Backend):
         )
 
     def configuration(self) -> str:
-        """Costs that were measured before chunks were shared are others."""
-        return "shared chunks"
+        """Costs that were measured of fewer threads, or of chunks not shared, are others."""
+        return "shared chunks, eight started"

@@ -1,4 +1,6 @@
-"""What threads lose that wait a short time and then all want the interpreter's lock."""
+"""What waiting for a short time takes, and what threads lose that then all want the interpreter's
+lock.
+"""
 
 from __future__ import annotations
 
@@ -30,18 +32,22 @@ class Handover(NamedTuple):
 
 
 def handover(backend: Backend, budget: Budget) -> Handover:
-    """Measured for workers that share the caller's lock and chunks: others cannot be so many."""
+    """Handing over is measured for workers that share the caller's lock and chunks: others cannot
+    be so many. Waking, for workers of this host.
+    """
     traits = backend.traits
-    if traits.inline or not (traits.shares_gil and traits.shares_chunks):
+    if traits.inline or traits.remote:
         return Handover(None, None)
+    waking = quality.figure(summary([_alone_cpu_s() for _ in range(3)]))
+    if not (traits.shares_gil and traits.shares_chunks):
+        return Handover(None, waking)
 
     def crowd() -> float:
         with opened(backend, _CROWD, budget, (_NAP,) * _NAPS) as probe:
             return probe.asked(_NAPS).wall_s / _NAPS
 
     crowded = summary(repeated(crowd, budget, least=2, most=4))
-    alone = summary([_alone_cpu_s() for _ in range(3)])
-    return Handover(quality.figure(crowded), quality.figure(alone))
+    return Handover(quality.figure(crowded), waking)
 
 
 def _alone_cpu_s() -> float:

@@ -23,6 +23,9 @@ _NOTHING = 0.2
 """There is no fixed part if it would be less than this share of a start."""
 _LEAST = 0.05
 """A worker adds at least this share of a start: less drowns in its noise."""
+_CROWD = 8
+"""Workers that are started at once where that is done in no time: threads. Of two, waking an idle
+processor for the second one would be half of what each takes."""
 _APART = 0.25
 """A first start is a figure of its own if it takes at least this share of a start beyond one."""
 
@@ -33,7 +36,7 @@ class Start(NamedTuple):
     wall_s: float
     """Seconds until all workers had answered."""
     trip_s: float
-    """Seconds of a round trip then."""
+    """Seconds of a round trip to all of them then."""
     caller_s: float
     """CPU seconds of this process meanwhile."""
     worker_s: float
@@ -65,6 +68,8 @@ def starting(backend: Backend, workers: int, budget: Budget, *, first: bool) -> 
     """Fixed and marginal start-up and shut-down, from sessions of one worker and of ``workers``
     that take turns; and what the ``first`` start of this process takes beyond later ones.
     """
+    if backend.traits.shares_memory and backend.capacity(limits()).elastic:
+        workers = max(workers, _CROWD)
     alone: list[Start] = []
     full: list[Start] = []
     stops: list[float] = []
@@ -72,7 +77,7 @@ def starting(backend: Backend, workers: int, budget: Budget, *, first: bool) -> 
     def start(count: int) -> Start:
         ask = Ask(caller=os.getpid())
         with opened(backend, count, budget, (ask,), cold=True) as probe:
-            trip_s = min(probe.trip() for _ in range(3))
+            trip_s = min(probe.trip(count=count) for _ in range(3))
             worker_s = probe.worker_cpu_s()
         stops.append(probe.shutdown_s)
         backend.release()
