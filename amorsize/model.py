@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from amorsize.backend import Traits
 from amorsize.costs import BackendCosts
+from amorsize.naps import SHORT_S
 from amorsize.profile import Profile
 from amorsize.schedule import Schedule, Shape
 
@@ -43,10 +44,6 @@ _NO_S = 1e-12
 """Seconds that are none: of less, quotients run over."""
 _BUSY = 0.4
 """Share of the CPU seconds of waking up that is left where the processor was not idle before."""
-_UNSEEN_S = 0.0001
-"""CPU seconds of an item that waits in which the sample cannot see whether it holds the lock: it
-is taken to, but while it wakes up.
-"""
 _MOST_BEARABLE, _BEARABLE_THREADS, _EDGE = 4.0, 48.0, 0.15
 """By how many times a few threads may want a lock more often than it can be handed over, without
 piling up; number of threads among which it is twice as often as one; and how blurred that is."""
@@ -295,14 +292,23 @@ def _processors_s(
     alone = _is_alone(profile, configuration)
     each = (profile.item_alone_s if alone else profile.item_cpu_s) * costs.slowdown.value
     wait_s = profile.waiting_share * profile.item_s
-    if costs.waking_s is not None and wait_s >= _WAITS * each:
-        each = max(_BUSY * each, each - (1 - _BUSY) * costs.waking_s.value)
+    each = max(_BUSY * each, each - (1 - _BUSY) * _waking_s(profile, costs))
     each += _extra_item_s(profile, configuration)
     each += extra_s
     cpu = items * each
     driver = 0.0 if configuration.traits.remote else _driver_s(profile, configuration, shape, items)
     cores = configuration.cores
     return (cpu + driver) / cores * crowding(workers, cores, each, wait_s)
+
+
+def _waking_s(profile: Profile, costs: BackendCosts) -> float:
+    """CPU seconds of an item in which an idle processor wakes up after its wait: as measured beside
+    the sample, or else with the backend. 0 if it does not wait, or on other hosts.
+    """
+    waits = profile.waiting_share * profile.item_s >= _WAITS * profile.item_cpu_s
+    if costs.waking_s is None or not waits:
+        return 0.0
+    return profile.waking_s or costs.waking_s.value
 
 
 def _gil_s(
@@ -314,11 +320,10 @@ def _gil_s(
     if locks == workers and not callers:
         return 0.0
     each = profile.gil_share * profile.item_s * slowed(profile, costs)
-    wait_s, waking_s = profile.waiting_share * profile.item_s, 0.0
-    if costs.waking_s is not None and wait_s >= _WAITS * profile.item_cpu_s:
-        waking_s = costs.waking_s.value
-        if profile.item_cpu_s < _UNSEEN_S:
-            each = max(0.0, profile.item_cpu_s - waking_s)
+    wait_s, waking_s = profile.waiting_share * profile.item_s, _waking_s(profile, costs)
+    if waking_s and profile.item_cpu_s < SHORT_S:
+        # The sample cannot see whether it holds the lock: it is taken to, but while it wakes up.
+        each = max(0.0, profile.item_cpu_s - waking_s)
     each += _extra_item_s(profile, configuration)
     # Without the lock an item computes on a core that others may want as well, or waits.
     free_s = max(0.0, profile.item_cpu_s * costs.slowdown.value - each - waking_s)

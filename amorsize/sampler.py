@@ -22,6 +22,7 @@ from amorsize.guard import rest
 from amorsize.judge import AFTER_ALL, item_error, placeholder
 from amorsize.loop import LoopResult, annotate, run_forgiving, run_loop
 from amorsize.monitor import Monitor, queued_s, running_threads
+from amorsize.naps import waking_s
 from amorsize.pages import pages
 from amorsize.policy import DEFAULT, Policy
 from amorsize.profile import Profile
@@ -238,6 +239,8 @@ def sample(
     )
     if recorder.seen.all:
         profile = profile._replace(sampled=sum(len(values) for _, values in results))
+    if worker is None:
+        profile = profile._replace(waking_s=waking_s(profile))
     if done:
         profile = profile._replace(resumed=sum(stop - start for start, stop in done))
     monitor.leave()

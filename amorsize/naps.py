@@ -1,0 +1,37 @@
+"""What a short wait takes of a processor by itself: mostly, waking it up where it was idle."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+from amorsize.loop import run_loop
+from amorsize.profile import Profile
+
+SHORT_S = 0.0001
+"""CPU seconds of an item up to which what its wait takes by itself may be most of them."""
+_WAITS = 0.1
+"""Waiting over computing from which on an item waits."""
+_NAPS, _MOST_S = 6, 0.0004
+"""Naps that tell it, and their longest; longer ones take the same."""
+
+
+def waking_s(profile: Profile) -> float:
+    """CPU seconds that a wait as long as an item's takes this thread now, by itself; 0 for items
+    that do not wait, or that compute so long that it plays no part. It depends on how long the
+    processor was idle, and of a virtual one on what the host does: so it is measured with the
+    items.
+    """
+    wait_s = profile.waiting_share * profile.item_s
+    if not _WAITS * profile.item_cpu_s <= wait_s or not 0 < profile.item_cpu_s <= SHORT_S:
+        return 0.0
+    late_s, _ = _nap(1e-6)  # every sleep is
+    nap_s = max(1e-6, min(wait_s, _MOST_S) - late_s)
+    return statistics.median(_nap(nap_s)[1] for _ in range(_NAPS))
+
+
+def _nap(seconds: float) -> tuple[float, float]:
+    """Seconds and CPU seconds of a sleep, as a sample takes them of an item."""
+    cpu, wall = time.thread_time(), time.perf_counter()
+    run_loop(time.sleep, (seconds,), 0, keep=True)
+    return time.perf_counter() - wall, time.thread_time() - cpu
