@@ -276,7 +276,12 @@ def _spread_of_max(profile: Profile, lanes: int) -> float:
     normal = profile.item_sd_s * spread_of_max(lanes)
     if profile.trend or len(profile.durations) < 3:
         return normal
-    return max(normal, largest_of(sorted(profile.durations), lanes) - profile.item_s)
+    return max(normal, _largest_of(profile.durations, lanes) - profile.item_s)
+
+
+@lru_cache(maxsize=256)
+def _largest_of(sample: tuple[float, ...], draws: int) -> float:
+    return largest_of(sorted(sample), draws)
 
 
 def _processors_s(
@@ -385,10 +390,10 @@ def _driver_s(profile: Profile, configuration: Configuration, shape: Shape, item
 
 def _interval(profile: Profile, terms: list[Term]) -> Prediction:
     """Adds up the terms; the interval is two standard errors of the sampled mean."""
-    total = sum(term.seconds for term in terms)
-    work = sum(term.seconds for term in terms if term.name in _WORK)
+    kept = tuple([term for term in terms if term.seconds > 0])
+    total = sum([term.seconds for term in kept])
+    work = sum([term.seconds for term in kept if term.name in _WORK])
     doubt = work * min(1.0, 2 * profile.relative_error)
-    kept = tuple(term for term in terms if term.seconds > 0)
     return Prediction(total, total - doubt, total + doubt, kept)
 
 

@@ -13,7 +13,8 @@ SHORT_S = 0.0001
 _WAITS = 0.1
 """Waiting over computing from which on an item waits."""
 _NAPS, _MOST_S = 6, 0.0004
-"""Naps that tell it, and their longest; longer ones take the same."""
+"""Naps that tell it, fewer if these take very long; and their longest: longer ones take the same
+of a processor."""
 
 
 def waking_s(profile: Profile) -> float:
@@ -25,9 +26,13 @@ def waking_s(profile: Profile) -> float:
     wait_s = profile.waiting_share * profile.item_s
     if not _WAITS * profile.item_cpu_s <= wait_s or not 0 < profile.item_cpu_s <= SHORT_S:
         return 0.0
+    until = time.perf_counter() + _NAPS * _MOST_S
     late_s, _ = _nap(1e-6)  # every sleep is
     nap_s = max(1e-6, min(wait_s, _MOST_S) - late_s)
-    return statistics.median(_nap(nap_s)[1] for _ in range(_NAPS))
+    taken = [_nap(nap_s)[1]]
+    while len(taken) < _NAPS and time.perf_counter() < until:
+        taken.append(_nap(nap_s)[1])
+    return statistics.median(taken)
 
 
 def _nap(seconds: float) -> tuple[float, float]:

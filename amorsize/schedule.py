@@ -71,23 +71,24 @@ class Schedule(NamedTuple):
         if self.kind == "fixed":
             size = min(self.largest, items)
             return Shape(math.ceil(items / size), size, size)
-        runs = list(self._runs(items))
-        return Shape(
-            sum(count for _, count in runs), runs[0][0], max(1, min(self.smallest, runs[0][0]))
-        )
+        return self._tapered_shape(items)
 
-    def _runs(self, items: int) -> Iterator[tuple[int, int]]:
-        """Sizes of tapered chunks, each with how many of it follow each other."""
-        full = 2 * self.workers
+    def _tapered_shape(self, items: int) -> Shape:
+        """Counts chunks of one size together, in plain arithmetic: a plan looks at dozens."""
+        smallest, largest, full = self.smallest, self.largest, 2 * self.workers
+        chunks = first = 0
         while items > 0:
-            size = self.next_size(items)
-            if size == self.smallest:
-                yield size, math.ceil(items / size)
-                return
-            above = full * size if size == self.largest else full * (size - 1)
-            count = max(1, math.ceil((items - above) / size))
-            yield size, count
+            size = min(-(-items // full), largest)
+            if size <= smallest:
+                chunks -= -items // smallest
+                first = first or min(smallest, items)
+                break
+            above = full * (size if size == largest else size - 1)
+            count = max(1, -((above - items) // size))
+            chunks += count
+            first = first or size
             items -= size * count
+        return Shape(chunks, first, max(1, min(smallest, first)))
 
 
 def whole(workers: int = 1) -> Schedule:
