@@ -272,7 +272,8 @@ class Execution:
             run.window.observe(values, 0, () if feed.is_indexed else planning.sample.recent_items)
         run.may_give_up = self._may_work_here() and not self._backend.traits.remote
         if self._backend.traits.shares_gil and planning.profile.waiting_share > WAITING:
-            run.gain = Gain(run.lanes, planning.profile.item_cpu_s)
+            profile = planning.profile
+            run.gain = Gain(run.lanes, profile.item_cpu_s, profile.item_s)
         run.trips = Trips(offer.costs.latency_s.value if offer else 0.0)
         if lazily:
             from amorsize.backlog import Backlog

@@ -17,6 +17,9 @@ BUSY_SHARE, COMPUTING_SHARE, BUSIER = 0.6, 0.3, 3.0
 """Threads that were to wait compute, if their process is on a processor for the first share of the
 elapsed time, or for the second one of their items' own, and each item the last number of times
 as long as was planned."""
+AS_PLANNED = 1.5
+"""Items that take no more than so many times as long as planned, and no less, wait as planned: the
+processor is busy with other things then, starting their threads perhaps."""
 UNNOTICED_S = 0.0002
 """CPU seconds that an item may take more than planned without being said to compute: waking up, and
 new memory, take longer on many threads.
@@ -30,10 +33,13 @@ class Gain:
         workers: workers of the session.
         waiting_cpu_s: CPU seconds planned for an item, where threads were chosen because items
             wait; ``None`` otherwise.
+        item_s: seconds planned for an item, then.
     """
 
-    def __init__(self, workers: int, waiting_cpu_s: float | None = None) -> None:
-        self._workers, self._waiting_cpu_s = workers, waiting_cpu_s
+    def __init__(
+        self, workers: int, waiting_cpu_s: float | None = None, item_s: float = 0.0
+    ) -> None:
+        self._workers, self._waiting_cpu_s, self._item_s = workers, waiting_cpu_s, item_s
         self._items, self._wall_s, self._cpu_s = 0, 0.0, 0.0
         self._began_cpu_s = time.process_time()
 
@@ -61,5 +67,8 @@ class Gain:
             return False
         # Items that have not ended have computed, too: threads are of this process.
         cpu_s = max(self._cpu_s, time.process_time() - self._began_cpu_s)
-        busy = cpu_s > BUSY_SHARE * elapsed_s or self._cpu_s > COMPUTING_SHARE * self._wall_s
+        item_s = self._wall_s / self._items
+        as_planned = self._item_s / AS_PLANNED <= item_s <= self._item_s * AS_PLANNED
+        busy = self._cpu_s > COMPUTING_SHARE * self._wall_s
+        busy = busy or (cpu_s > BUSY_SHARE * elapsed_s and not as_planned)
         return busy and self.item_cpu_s > BUSIER * self._waiting_cpu_s + UNNOTICED_S
