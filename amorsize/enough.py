@@ -10,6 +10,7 @@ import time
 
 from amorsize.blocks import STEADY, STEADY_BY_SIZE, Blocks, Estimate, mean
 from amorsize.monitor import usable_cores
+from amorsize.naps import is_nap
 
 BUDGET_S = 0.005
 """Least seconds a sample may take; more only where the whole takes over fifty times as long."""
@@ -40,6 +41,8 @@ _BLOCK_S = 0.0002
 """Seconds a timed block should take: a thousand times the cost of reading the clocks."""
 _THINKING = 4.0
 """Items run for so many times as long as thinking about them took, before that is done again."""
+_NAPS = 16
+"""Items that wait a short time of which a sample has so many at least."""
 _ALWAYS = 4
 """Blocks after each of which it is done: they differ most."""
 
@@ -126,9 +129,10 @@ class Outlook:
         if left is not None and left <= 0:
             return True
         seen, serial_s = self._seen, known.mean_s * (left or 0)
-        # A GIL share needs some milliseconds of watching: go on that long where it matters.
+        # A GIL share needs some milliseconds of watching: go on that long where it matters, and
+        # where it shows: of naps, waking up is most of what it would be a share of.
         needed_s = self._needed_s
-        matters = serial_s >= 10 * needed_s and known.mean_s < needed_s
+        matters = serial_s >= 10 * needed_s and known.mean_s < needed_s and not self._naps()
         watched = not matters or spent_s >= needed_s
         if budget_left_s < 0 and watched:
             return True
@@ -137,6 +141,13 @@ class Outlook:
         if left and (1 + 2 * known.error) * serial_s < WORTHLESS_S:
             return True
         return watched and known.error < (STEADY if known.sized is None else STEADY_BY_SIZE)
+
+    def _naps(self) -> bool:
+        """Whether items are naps, of which enough were seen to know that others are no longer."""
+        seen, items = self._seen, self._seen.items
+        if items < _NAPS:
+            return False
+        return is_nap((seen.elapsed_s - seen.busy_s) / items, seen.busy_s / items)
 
     def _is_growing(self) -> bool:
         """Whether the next block would be far larger than those so far, of items that take next to

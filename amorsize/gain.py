@@ -17,6 +17,10 @@ BUSY_SHARE, COMPUTING_SHARE, BUSIER = 0.6, 0.3, 3.0
 """Threads that were to wait compute, if their process is on a processor for the first share of the
 elapsed time, or for the second one of their items' own, and each item the last number of times
 as long as was planned."""
+LOOK_AFTER_S = 0.03
+"""Seconds before which nothing is said of what items do: the first one of a thread may take some
+times as long as others, and starting many threads takes that long.
+"""
 AS_PLANNED = 1.5
 """Items that take no more than so many times as long as planned, and no less, wait as planned: the
 processor is busy with other things then, starting their threads perhaps."""
@@ -63,7 +67,7 @@ class Gain:
         """Whether items compute that were taken to wait: they share one interpreter lock now,
         and other processes would not.
         """
-        if self._waiting_cpu_s is None or self._items < 2:
+        if self._waiting_cpu_s is None or self._items < 2 or elapsed_s < LOOK_AFTER_S:
             return False
         # Items that have not ended have computed, too: threads are of this process.
         cpu_s = max(self._cpu_s, time.process_time() - self._began_cpu_s)

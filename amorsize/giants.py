@@ -8,8 +8,8 @@ from amorsize.sizes import sizes_of
 from amorsize.source import Source
 
 GIANT, GIANT_S = 8.0, 0.05
-"""By how many times an item has to be larger than the middle one, to go ahead if it would take so
-many seconds were they in proportion."""
+"""By how many times an item has to be larger than the middle one to go ahead, if it would take so
+many seconds, in proportion to its size and that of usual ones."""
 LOOK_S = 0.1
 """Seconds of all items below which nobody looks how large they are."""
 
@@ -27,4 +27,4 @@ def giants(source: Source, item_s: float, items: int | None, most: int) -> list[
     if items is None or item_s <= 0 or item_s * items < LOOK_S:
         return []
     sizes = sizes_of(source)
-    return [] if sizes is None else sizes.giants(max(GIANT, GIANT_S / item_s), most)
+    return [] if sizes is None else sizes.giants(GIANT, GIANT_S / item_s, most)

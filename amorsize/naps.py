@@ -17,6 +17,11 @@ _NAPS, _MOST_S = 6, 0.0004
 of a processor."""
 
 
+def is_nap(wait_s: float, cpu_s: float) -> bool:
+    """Whether what an item is on a processor for may be little but waking up after its wait."""
+    return wait_s >= _WAITS * cpu_s and 0 < cpu_s <= SHORT_S
+
+
 def waking_s(profile: Profile) -> float:
     """CPU seconds that a wait as long as an item's takes this thread now, by itself; 0 for items
     that do not wait, or that compute so long that it plays no part. It depends on how long the
@@ -24,7 +29,7 @@ def waking_s(profile: Profile) -> float:
     items.
     """
     wait_s = profile.waiting_share * profile.item_s
-    if not _WAITS * profile.item_cpu_s <= wait_s or not 0 < profile.item_cpu_s <= SHORT_S:
+    if not is_nap(wait_s, profile.item_cpu_s):
         return 0.0
     until = time.perf_counter() + _NAPS * _MOST_S
     late_s, _ = _nap(1e-6)  # every sleep is

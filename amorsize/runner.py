@@ -35,7 +35,7 @@ from amorsize.report import RunReport
 from amorsize.source import Piece
 from amorsize.trips import Trips
 from amorsize.voices import replay
-from amorsize.window import PATIENCE_S, Window
+from amorsize.window import PATIENCE_S, Window, chunks_to_share
 from amorsize.work import pieces_of
 from amorsize.worker import Outcome, rebuilt
 
@@ -252,7 +252,8 @@ class Run:
                     session.all_out()
                 break
             self._submit(session, chunk)
-            if len(self._flying) == 1 or self.pilot is not None:  # the window knows more now
+            # The window knows more now, or the next chunk is of another size.
+            if len(self._flying) == 1 or self._shared or self.pilot is not None:
                 room = self._room(session)
             if time.perf_counter() - begin > PATIENCE_S:
                 interrupted = True
@@ -279,7 +280,13 @@ class Run:
 
     def _room(self, session: Session) -> int:
         """Chunks that may be in flight beside those that are here and wait for the consumer."""
-        first = self.feed.singles
+        feed, first = self.feed, self.feed.singles
+        if self._shared and self.pilot is None and self._recovery.most_workers is None:
+            single = feed.singles_left or feed.giants
+            size = 1 if single else feed.schedule.next_size(feed.remaining)
+            waiting = self.held() + len(self._ready)
+            counts = [chunk.count for chunk in self._flying.values()]
+            return chunks_to_share(session.workers, size, counts, waiting)
         ahead = sum(chunk.number < first for chunk in self._flying.values()) if first else 0
         return (
             self._window(session) + ahead + self.feed.singles_left - self.held() - len(self._ready)

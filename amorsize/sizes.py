@@ -95,16 +95,19 @@ class Sizes:
         some = range(0, len(kind.sizes), -(-len(kind.sizes) // _ORDERED))
         return [kind.places[n] for n in sorted(some, key=kind.sizes.__getitem__)]
 
-    def giants(self, times: float, most: int) -> list[int]:
-        """Positions of up to ``most`` items that are at least ``times`` as large as the middle one,
-        the largest first.
+    def giants(self, middles: float, usuals: float, most: int) -> list[int]:
+        """Positions of up to ``most`` items that are at least ``middles`` times as large as the
+        middle one, and ``usuals`` times as large as all others on average; the largest first.
         """
         if not self._kinds:
             return []
         kind = max(self._kinds, key=lambda kind: kind.width)
         order = sorted(range(len(kind.sizes)), key=kind.sizes.__getitem__, reverse=True)
         middle = kind.sizes[order[len(order) // 2]]
-        least = times * middle if middle > 0 else math.inf
+        # Where most items are next to nothing, those in the middle are not what takes the time.
+        others = [kind.sizes[n] for n in order[most:]]
+        usual = max(middle, math.fsum(others) / max(1, len(others)))
+        least = max(middles * middle, usuals * usual) if usual > 0 else math.inf
         return [kind.places[n] for n in order[:most] if kind.sizes[n] >= least]
 
     def follow(self, blocks: Sequence[tuple[Span, float]]) -> Sized | None:

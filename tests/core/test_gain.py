@@ -12,6 +12,7 @@ def test_threads_that_wake_up_often_are_not_said_to_compute() -> None:
     gain.observe(160, times)
     assert not gain.computes(0.010)  # 50 us each, all processors busy with it
     gain.observe(10, times._replace(cpu_s=0.05))
+    assert not gain.computes(0.010)  # the first items of threads that have just started
     assert gain.computes(0.060)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -28,6 +29,12 @@ def test_short_work_looks_at_nothing_and_short_items_are_no_giants() -> None:
     assert giants(source_of(iter(data)), 0.01, None, 8) == []
 
 
+def test_the_longest_of_items_half_of_which_take_nothing_are_no_giants() -> None:
+    data = [0.0, 1e-6, 0.001, 0.002] * 400  # seconds of a wait, say
+    assert giants(source_of(data), 0.0008, len(data), 8) == []
+    assert giants(source_of([*data, 0.5]), 0.0008, len(data), 8) == [1600]
+
+
 @pytest.mark.parametrize("backend", ["threads", "multiprocessing"])
 def test_a_giant_at_the_end_of_the_data_starts_first(backend: str, tmp_path: Path) -> None:
     def work(seconds: float) -> float:
@@ -44,6 +51,19 @@ def test_a_giant_at_the_end_of_the_data_starts_first(backend: str, tmp_path: Pat
     assert plan.run() == data
     assert int((tmp_path / "giant").read_text()) < COUNT / 2
     assert len(list(tmp_path.iterdir())) == COUNT
+
+
+def test_as_many_giants_as_there_are_threads_run_at_once() -> None:
+    together = threading.Barrier(8)
+
+    def work(seconds: float) -> float:
+        if seconds == GIANT:
+            together.wait(timeout=20)
+        time.sleep(min(seconds, USUAL))
+        return seconds
+
+    data = ([USUAL] * 75 + [GIANT]) * 8
+    assert amorsize.map(work, data, backend="threads", workers=8) == data
 
 
 def test_of_several_errors_the_first_one_counts_although_a_giant_failed_earlier() -> None:

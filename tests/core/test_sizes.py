@@ -135,7 +135,7 @@ def test_giants_are_those_that_are_much_larger_than_the_middle_one() -> None:
     def giants(data: Any, most: int = 2) -> list[int]:
         found = sizes_of(source_of(data))
         assert found is not None
-        return found.giants(8.0, most)
+        return found.giants(8.0, 4.0, most)
 
     assert giants([1.0] * 50 + [9.0, 20.0, 10.0, 7.0]) == [51, 52]
     assert giants([1.0] * 50 + [9.0, 20.0, 10.0, 7.0], most=0) == []
