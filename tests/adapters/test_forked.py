@@ -136,17 +136,24 @@ def test_workers_are_forked_together_once_there_are_chunks_for_them() -> None:
 
 
 def test_the_workers_of_a_run_hold_no_pipes_of_each_other_open() -> None:
-    def pipes(_: int) -> tuple[int, set[str]]:
-        names = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
-        links = {os.readlink(name) for name in names if os.path.islink(name)}
-        return os.getpid(), {link for link in links if link.startswith("pipe:")}
+    script = """
+import os
+import amorsize
 
-    before = pipes(0)[1]
-    seen = amorsize.map(pipes, range(40), backend="multiprocessing", workers=20, chunk_size=1)
-    opened = {worker: links - before for worker, links in seen if worker != os.getpid()}
-    assert len(opened) > 1
-    assert {len(links) for links in opened.values()} == {3}, "orders, outcomes and the lifeline"
-    assert len(set.intersection(*opened.values())) == 1
+def pipes(_):
+    names = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+    links = {os.readlink(name) for name in names if os.path.islink(name)}
+    return os.getpid(), {link for link in links if link.startswith("pipe:")}
+
+before = pipes(0)[1]
+fork = {"backend": "multiprocessing", "options": {"start_method": "fork"}}
+seen = amorsize.map(pipes, range(40), workers=20, chunk_size=1, **fork)
+opened = {worker: links - before for worker, links in seen if worker != os.getpid()}
+print(len(opened) > 1, {len(links) for links in opened.values()})
+print(len(set.intersection(*opened.values())))
+"""
+    # Orders, outcomes, and the lifeline that all have in common.
+    assert run(script) == "True {3}\n1\n"
 
 
 def test_a_run_goes_on_with_the_workers_that_could_be_started(cgroups: Any) -> None:
