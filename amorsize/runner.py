@@ -280,17 +280,12 @@ class Run:
 
     def _room(self, session: Session) -> int:
         """Chunks that may be in flight beside those that are here and wait for the consumer."""
-        feed, first = self.feed, self.feed.singles
+        first, waiting = self.feed.singles, self.held() + len(self._ready)
         if self._shared and self.pilot is None and self._recovery.most_workers is None:
-            single = feed.singles_left or feed.giants
-            size = 1 if single else feed.schedule.next_size(feed.remaining)
-            waiting = self.held() + len(self._ready)
             counts = [chunk.count for chunk in self._flying.values()]
-            return chunks_to_share(session.workers, size, counts, waiting)
+            return chunks_to_share(session.workers, self.feed.next_size, counts, waiting)
         ahead = sum(chunk.number < first for chunk in self._flying.values()) if first else 0
-        return (
-            self._window(session) + ahead + self.feed.singles_left - self.held() - len(self._ready)
-        )
+        return self._window(session) + ahead + self.feed.singles_left - waiting
 
     def _window(self, session: Session) -> int:
         """Chunks in flight."""

@@ -25,12 +25,16 @@ def campaign(*arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
 
 
-@pytest.mark.parametrize("engine", ["fork", "forkserver", "spawn", "dask", "ray"])
-def test_kills(engine: str) -> None:
+@pytest.mark.parametrize(
+    ("engine", "kills"),
+    [("fork", 10), ("forkserver", 10), ("spawn", 10), ("dask", 4), ("ray", 4)],
+)
+def test_kills(engine: str, kills: int) -> None:
     needed = {"dask": "distributed", "ray": "ray"}.get(engine)
     if needed and find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed")
-    campaign("--parts", "kills", "poison", "--engines", engine, "--kills", "10", "--poison", "1")
+    parts = ("--parts", "kills", "poison", "--engines", engine)
+    campaign(*parts, "--kills", str(kills), "--poison", "1")
 
 
 @pytest.mark.parametrize("engine", ["fork", "forkserver", "spawn", "threads"])
