@@ -10,6 +10,7 @@ from amorsize.planner import NOTICEABLE_LOAD
 
 if TYPE_CHECKING:
     from amorsize.plans import Plan
+    from amorsize.profile import Profile
 
 _SHOWN, _LONG = 8, 40
 """Rejected candidates that are shown; characters of a note that is not repeated."""
@@ -107,7 +108,7 @@ def _measured(plan: Plan) -> list[str]:
         "Measured here:",
         f"  item        {seconds(profile.item_s)} +- {seconds(profile.item_sd_s)}{doubt}",
         f"  first call  {seconds(profile.first_call_s)}",
-        f"  waiting     {profile.waiting_share:.0%} of the time",
+        *_waiting(profile),
     ]
     if profile.item_alone_s:
         lines.append(
@@ -139,6 +140,14 @@ def _measured(plan: Plan) -> list[str]:
         lines.append(f"  moved       at least {size(profile.memory_bytes)} of memory by an item")
     if profile.function_bytes is not None:
         lines.append(f"  function    {size(profile.function_bytes)} pickled, once per worker")
+    return lines
+
+
+def _waiting(profile: Profile) -> list[str]:
+    lines = [f"  waiting     {profile.waiting_share:.0%} of the time"]
+    if profile.waking_s:
+        waking, whole = seconds(profile.waking_s), seconds(profile.item_cpu_s)
+        lines.append(f"  waking up   {waking} of {whole} on an idle processor; less on a busy one")
     return lines
 
 
