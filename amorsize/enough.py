@@ -39,7 +39,7 @@ WORTHLESS_S = 0.010
 """Seconds of plain loop left below which no decision is worth another sample."""
 _BLOCK_S = 0.0002
 """Seconds a timed block should take: a thousand times the cost of reading the clocks."""
-_THINKING = 4.0
+_THINKING = 8.0
 """Items run for so many times as long as thinking about them took, before that is done again."""
 _NAPS = 16
 """Items that wait a short time of which a sample has so many at least."""

@@ -15,9 +15,10 @@ from amorsize.loop import LoopResult, run_forgiving, run_loop
 from amorsize.report import RunReport
 from amorsize.source import Piece
 
-BLOCK_S = 0.0005
-"""Predicted seconds of a block, some hundred times its own cost. If items turn out a thousand
-times as long as expected, half a second is lost before it is noticed."""
+BLOCK_S, MOST_BLOCK_S = 0.0005, 0.002
+"""Predicted seconds of a block, some dozen times its own cost. If items turn out a thousand times as
+long as expected, half a second is lost before it is noticed. As long as they take what they should,
+blocks grow to the second one."""
 WINDOW_S = 0.005
 """Seconds of work from which an item time is told; shorter ones measure interruptions."""
 CACHED_ITEMS = 8192
@@ -77,12 +78,12 @@ class SerialRun:
 
     def _blocks(self, begin: float) -> Generator[Piece, None, None]:
         per_item = max(self.item_s, 1e-9)
-        window_s, window_items = 0.0, 0
+        window_s, window_items, block_s = 0.0, 0, BLOCK_S
         while not self.feed.cancelled and (
             self.limit_s is None or time.perf_counter() - begin < self.limit_s
         ):
             try:
-                start, count, items = self.feed.take(self._size(per_item))
+                start, count, items = self.feed.take(self._size(per_item, block_s))
             except Exception as error:  # the data's own
                 self._fail(AFTER_ALL, error)
                 return
@@ -110,11 +111,13 @@ class SerialRun:
                 if self.watch and per_item > SURPRISE * self.item_s:
                     self.observed_s = per_item
                     return
+                usual = per_item <= SURPRISE * self.item_s
+                block_s = min(2 * block_s, MOST_BLOCK_S) if usual else BLOCK_S
 
-    def _size(self, per_item: float) -> int:
+    def _size(self, per_item: float, block_s: float) -> int:
         if self.lazily and not self.feed.is_indexed:
             return 1
-        return max(1, min(CACHED_ITEMS, int(BLOCK_S / per_item)))
+        return max(1, min(CACHED_ITEMS, int(block_s / per_item)))
 
     def _run(self, items: Iterable[Any], start: int) -> LoopResult:
         if not self.judge.policy.forgives:
