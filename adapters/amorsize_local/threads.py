@@ -56,4 +56,4 @@ class ThreadBackend(Backend):
 
     def configuration(self) -> str:
         """Costs that were measured of fewer threads, or of chunks not shared, are others."""
-        return "shared chunks, eight started"
+        return "shared chunks, four started"

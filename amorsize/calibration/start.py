@@ -16,14 +16,14 @@ from amorsize.calibration.repeats import Repeats, repeated, summary
 from amorsize.costs import Figure
 from amorsize.probes import limits
 
-_SLOW_S, _INSTANT_S = 0.3, 0.002
+_SLOW_S, _INSTANT_S = 0.3, 0.003
 """Engines that take longer to start are started once with each number of workers, those that
 take less than the second many times."""
 _NOTHING = 0.2
 """There is no fixed part if it would be less than this share of a start."""
 _LEAST = 0.05
 """A worker adds at least this share of a start: less drowns in its noise."""
-_CROWD = 8
+_CROWD = 4
 """Workers that are started at once where that is done in no time: threads. Of two, waking an idle
 processor for the second one would be half of what each takes."""
 _APART = 0.25
