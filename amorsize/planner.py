@@ -172,7 +172,8 @@ def decide(
         if objection:
             refusals.append(Refusal(offer.name, objection))
         else:
-            candidates += _candidates(profile, offer, wish, items)
+            best_s = min((one.prediction.seconds for one in candidates), default=math.inf)
+            candidates += _candidates(profile, offer, wish, items, best_s)
     if not candidates:
         raise PlanInfeasible([f"{refusal.backend}: {refusal.reason}" for refusal in refusals])
     ranks = {offer.name: offer.traits.rank for offer in offers}
@@ -241,7 +242,9 @@ def _objection(profile: Profile, offer: Offer) -> str:
     return ""
 
 
-def _candidates(profile: Profile, offer: Offer, wish: Wish, items: int) -> Iterator[Candidate]:
+def _candidates(
+    profile: Profile, offer: Offer, wish: Wish, items: int, best_s: float
+) -> Iterator[Candidate]:
     if offer.traits.inline:
         yield _candidate(profile, offer, 1, whole(), items)
         return
@@ -249,7 +252,7 @@ def _candidates(profile: Profile, offer: Offer, wish: Wish, items: int) -> Itera
     counts: Iterable[int] = _worker_counts(offer, wish, most)
     seen: dict[int, Candidate] = {}
     if wish.workers is None and most > offer.capacity.workers:
-        counts = seen = _promising(profile, offer, wish, items, counts)
+        counts = seen = _promising(profile, offer, wish, items, counts, best_s)
     for workers in sorted(counts):
         for number, schedule in enumerate(_schedules(profile, offer, wish, workers, items)):
             if number == 0 and workers in seen:
@@ -259,18 +262,28 @@ def _candidates(profile: Profile, offer: Offer, wish: Wish, items: int) -> Itera
 
 
 def _promising(
-    profile: Profile, offer: Offer, wish: Wish, items: int, counts: Iterable[int]
+    profile: Profile, offer: Offer, wish: Wish, items: int, counts: Iterable[int], best_s: float
 ) -> dict[int, Candidate]:
     """Numbers of workers for work that waits, of which there may be many: the best ones by one
-    schedule each, and those between them and their neighbours. Each with its first schedule.
+    schedule each, and those between them and their neighbours. Each with its first schedule. Those
+    that cannot come close to the best, of this or of another backend, are not looked at.
     """
     seen: dict[int, Candidate] = {}
 
     def seconds(workers: int) -> float:
         return seen[workers].prediction.seconds
 
+    def least_s(workers: int) -> float:
+        return _least_s(profile, offer, workers, items)
+
     def look(more: Iterable[int]) -> int:
-        for workers in set(more).difference(seen):
+        for workers in sorted(set(more).difference(seen), key=least_s):
+            if seen and least_s(workers) > (1 + CLOSE_SHARE) * best_s:
+                break
+            best = min(seen, key=seconds, default=workers)
+            fewer = max(1.0, best / workers) ** CROWDED
+            if seen and least_s(workers) > (1 + CLOSE_SHARE) * fewer * seconds(best):
+                continue
             schedule = _schedules(profile, offer, wish, workers, items)[0]
             seen[workers] = _candidate(profile, offer, workers, schedule, items)
         return min(seen, key=seconds)
@@ -283,6 +296,14 @@ def _promising(
     best = look(count for count in between if 1 < count <= most)
     limit_s = seconds(best) * (1 + CLOSE_SHARE)
     return {n: seen[n] for n in seen if seconds(n) <= limit_s * max(1.0, best / n) ** CROWDED}
+
+
+def _least_s(profile: Profile, offer: Offer, workers: int, items: int) -> float:
+    """Seconds that no run on so many workers takes less than: most of starting them, and perfect
+    division. Told in no time.
+    """
+    item_s = min(profile.item_s, profile.item_alone_s or profile.item_s)
+    return offer.costs.starting_s(workers, offer.capacity.cores) / 2 + items * item_s / workers
 
 
 def _candidate(

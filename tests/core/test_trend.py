@@ -41,6 +41,7 @@ def test_few_points_tell_nothing() -> None:
     assert trend_of(positions(4), [1.0, 2.0, 3.0, 4.0]) == 0.0
 
 
+@pytest.mark.measures
 def test_sorted_data_is_seen_as_sorted_and_not_as_uneven() -> None:
     def work(n: int) -> int:
         return sum(range(n))
