@@ -61,12 +61,6 @@ class Feed:
         """How many of those are to come."""
         return max(0, self.singles - self._number)
 
-    @property
-    def next_size(self) -> int:
-        """Items of the next chunk, unless a stream ends before."""
-        single = self.singles_left or self.giants
-        return 1 if single else self.schedule.next_size(self.remaining)
-
     def plan(self, schedule: Schedule, item_s: float, *, carry_items: bool) -> None:
         """Cut what is left by another schedule."""
         self.schedule, self.item_s, self._carry = schedule, item_s, carry_items

@@ -73,6 +73,7 @@ class Gain:
         cpu_s = max(self._cpu_s, time.process_time() - self._began_cpu_s)
         item_s = self._wall_s / self._items
         as_planned = self._item_s / AS_PLANNED <= item_s <= self._item_s * AS_PLANNED
-        busy = self._cpu_s > COMPUTING_SHARE * self._wall_s
-        busy = busy or (cpu_s > BUSY_SHARE * elapsed_s and not as_planned)
+        busy = self._cpu_s > COMPUTING_SHARE * self._wall_s or (
+            cpu_s > BUSY_SHARE * elapsed_s and not as_planned
+        )
         return busy and self.item_cpu_s > BUSIER * self._waiting_cpu_s + UNNOTICED_S

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from amorsize.backend import Traits
 from amorsize.costs import BackendCosts
-from amorsize.naps import SHORT_S
+from amorsize.naps import SHORT_S, WAITS
 from amorsize.profile import Profile
 from amorsize.schedule import Schedule, Shape
 
@@ -38,8 +38,6 @@ IMBALANCE, LATENCY, SHUTDOWN = "uneven end", "latency", "shut-down"
 
 _WORK = (COMPUTE, CROWDED, MEMORY, CORES, GIL, PAGES)
 """Terms as uncertain as the time of an item."""
-_WAITS = 0.1
-"""Waiting over computing from which on work counts as waiting."""
 _NO_S = 1e-12
 """Seconds that are none: of less, quotients run over."""
 _BUSY = 0.4
@@ -310,7 +308,7 @@ def _waking_s(profile: Profile, costs: BackendCosts) -> float:
     """CPU seconds of an item in which an idle processor wakes up after its wait: as measured beside
     the sample, or else with the backend. 0 if it does not wait, or on other hosts.
     """
-    waits = profile.waiting_share * profile.item_s >= _WAITS * profile.item_cpu_s
+    waits = profile.waiting_share * profile.item_s >= WAITS * profile.item_cpu_s
     if costs.waking_s is None or not waits:
         return 0.0
     return profile.waking_s or costs.waking_s.value
@@ -335,7 +333,7 @@ def _gil_s(
     wait_s = max(wait_s, profile.item_s * slowed(profile, costs) - each - free_s)
     wait_s += free_s * max(1.0, workers / configuration.cores)
     held = items / locks * each * crowding(math.ceil(workers / locks), 1.0, each, wait_s)
-    if callers and wait_s >= _WAITS * each:
+    if callers and wait_s >= WAITS * each:
         held = max(held, items * _crowded_s(each, profile, workers, costs))
     return held + (shape.chunks * costs.dispatch_s.value if callers else 0.0)
 
@@ -405,7 +403,7 @@ def crowding(workers: int, servers: float, busy_s: float, wait_s: float) -> floa
     Mean value analysis of a closed network, as Reiser and Lavenberg (1980), one of several servers
     taken for a fast one and a delay, as Seidmann (1987). 1 for work that never waits.
     """
-    if workers <= servers or busy_s <= _NO_S or wait_s < _WAITS * busy_s:
+    if workers <= servers or busy_s <= _NO_S or wait_s < WAITS * busy_s:
         return 1.0
     demand = busy_s / servers
     delay = wait_s + busy_s - demand

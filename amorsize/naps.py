@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 
 from amorsize.loop import run_loop
@@ -10,8 +9,8 @@ from amorsize.profile import Profile
 
 SHORT_S = 0.0001
 """CPU seconds of an item up to which what its wait takes by itself may be most of them."""
-_WAITS = 0.1
-"""Waiting over computing from which on an item waits."""
+WAITS = 0.1
+"""Waiting over computing from which on work counts as waiting."""
 _NAPS, _MOST_S = 6, 0.0004
 """Naps that tell it, fewer if these take very long; and their longest: longer ones take the same
 of a processor."""
@@ -19,7 +18,7 @@ of a processor."""
 
 def is_nap(wait_s: float, cpu_s: float) -> bool:
     """Whether what an item is on a processor for may be little but waking up after its wait."""
-    return wait_s >= _WAITS * cpu_s and 0 < cpu_s <= SHORT_S
+    return wait_s >= WAITS * cpu_s and 0 < cpu_s <= SHORT_S
 
 
 def waking_s(profile: Profile) -> float:
@@ -37,7 +36,9 @@ def waking_s(profile: Profile) -> float:
     taken = [_nap(nap_s)[1]]
     while len(taken) < _NAPS and time.perf_counter() < until:
         taken.append(_nap(nap_s)[1])
-    return statistics.median(taken)
+    taken.sort()  # the median; what tells it elsewhere takes longer to import than a plan
+    middle = len(taken) // 2
+    return (taken[middle] + taken[~middle]) / 2
 
 
 def _nap(seconds: float) -> tuple[float, float]:

@@ -276,13 +276,14 @@ def _promising(
     def least_s(workers: int) -> float:
         return _least_s(profile, offer, workers, items)
 
+    def close_s(workers: int) -> float:
+        best = min(seen, key=seconds)
+        crowd: float = max(1.0, best / workers) ** CROWDED
+        return seconds(best) * (1 + CLOSE_SHARE) * crowd
+
     def look(more: Iterable[int]) -> int:
         for workers in sorted(set(more).difference(seen), key=least_s):
-            if seen and least_s(workers) > (1 + CLOSE_SHARE) * best_s:
-                break
-            best = min(seen, key=seconds, default=workers)
-            fewer = max(1.0, best / workers) ** CROWDED
-            if seen and least_s(workers) > (1 + CLOSE_SHARE) * fewer * seconds(best):
+            if seen and least_s(workers) > min(close_s(workers), (1 + CLOSE_SHARE) * best_s):
                 continue
             schedule = _schedules(profile, offer, wish, workers, items)[0]
             seen[workers] = _candidate(profile, offer, workers, schedule, items)
@@ -293,14 +294,13 @@ def _promising(
     # As few as take no more rounds of items.
     between |= {math.ceil(items / math.ceil(items / count)) for count in between}
     most = max(counts)
-    best = look(count for count in between if 1 < count <= most)
-    limit_s = seconds(best) * (1 + CLOSE_SHARE)
-    return {n: seen[n] for n in seen if seconds(n) <= limit_s * max(1.0, best / n) ** CROWDED}
+    look(count for count in between if 1 < count <= most)
+    return {n: seen[n] for n in seen if seconds(n) <= close_s(n)}
 
 
 def _least_s(profile: Profile, offer: Offer, workers: int, items: int) -> float:
-    """Seconds that no run on so many workers takes less than: most of starting them, and perfect
-    division. Told in no time.
+    """Seconds that no run on so many workers takes less than: half of starting them, as those that
+    are up work already, and perfect division. Told in no time.
     """
     item_s = min(profile.item_s, profile.item_alone_s or profile.item_s)
     return offer.costs.starting_s(workers, offer.capacity.cores) / 2 + items * item_s / workers

@@ -35,7 +35,7 @@ from amorsize.report import RunReport
 from amorsize.source import Piece
 from amorsize.trips import Trips
 from amorsize.voices import replay
-from amorsize.window import PATIENCE_S, Window, chunks_to_share
+from amorsize.window import PATIENCE_S, Window
 from amorsize.work import pieces_of
 from amorsize.worker import Outcome, rebuilt
 
@@ -252,7 +252,7 @@ class Run:
                     session.all_out()
                 break
             self._submit(session, chunk)
-            # The window knows more now, or the next chunk is of another size.
+            # The window knows more now, or a giant is ahead.
             if len(self._flying) == 1 or self._shared or self.pilot is not None:
                 room = self._room(session)
             if time.perf_counter() - begin > PATIENCE_S:
@@ -280,12 +280,11 @@ class Run:
 
     def _room(self, session: Session) -> int:
         """Chunks that may be in flight beside those that are here and wait for the consumer."""
-        first, waiting = self.feed.singles, self.held() + len(self._ready)
-        if self._shared and self.pilot is None and self._recovery.most_workers is None:
-            counts = [chunk.count for chunk in self._flying.values()]
-            return chunks_to_share(session.workers, self.feed.next_size, counts, waiting)
-        ahead = sum(chunk.number < first for chunk in self._flying.values()) if first else 0
-        return self._window(session) + ahead + self.feed.singles_left - waiting
+        feed, ahead = self.feed, 0
+        if self._shared:  # a chunk of one item keeps one worker busy, others all of them
+            numbers = [chunk.number for chunk in self._flying.values()]
+            ahead = sum(number < feed.singles or number in feed.apart for number in numbers)
+        return self._window(session) + ahead + feed.singles_left - self.held() - len(self._ready)
 
     def _window(self, session: Session) -> int:
         """Chunks in flight."""

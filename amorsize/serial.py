@@ -108,11 +108,11 @@ class SerialRun:
             if window_s >= WINDOW_S:
                 per_item = window_s / window_items
                 window_s, window_items = 0.0, 0
-                if self.watch and per_item > SURPRISE * self.item_s:
+                surprises = per_item > SURPRISE * self.item_s
+                if self.watch and surprises:
                     self.observed_s = per_item
                     return
-                usual = per_item <= SURPRISE * self.item_s
-                block_s = min(2 * block_s, MOST_BLOCK_S) if usual else BLOCK_S
+                block_s = BLOCK_S if surprises else min(2 * block_s, MOST_BLOCK_S)
 
     def _size(self, per_item: float, block_s: float) -> int:
         if self.lazily and not self.feed.is_indexed:

@@ -102,19 +102,3 @@ def size_of(value: Any) -> int:
     if isinstance(value, (list, tuple)) and value:
         return size + sys.getsizeof(value[0], 0) * len(value)
     return size
-
-
-def chunks_to_share(workers: int, size: int, flying: Sequence[int], waiting: int = 0) -> int:
-    """Chunks that may be in flight where workers share them: as many as give each worker an item,
-    and once more for when they have done it. Of small ones, giants among them, that is many.
-
-    Args:
-        workers: workers that share each chunk.
-        size: items of the next chunk.
-        flying: items of those in flight.
-        waiting: chunks of which the consumer has not taken the results yet.
-    """
-    workers = max(1, workers)
-    hands = max(1, min(workers, size))
-    busy = sum(min(workers, count) for count in flying) + hands * waiting
-    return len(flying) + max(0, math.ceil((2 * workers - busy) / hands))

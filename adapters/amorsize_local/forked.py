@@ -38,6 +38,8 @@ class ForkedProcess:
 
     def __init__(self, target: Callable[..., object], args: tuple[Any, ...]) -> None:
         self._target, self._args = target, args
+        with suppress(OSError):  # the child tries again
+            _nothing()  # not between two forks, which follow each other directly
         self.pid: int | None = None
         self.exitcode: int | None = None
         """The code of the exit, a signal negated; ``None`` before :meth:`join`, and for ever if
@@ -53,8 +55,6 @@ class ForkedProcess:
             OSError: if the system allows no more processes.
         """
         _flush()
-        with suppress(OSError):
-            _nothing()
         pid = os.fork()
         if pid == 0:
             self._run()

@@ -278,9 +278,9 @@ class ProcessSession(Session):
         del self._sources[fd]
         self._news.unregister(fd)
 
-    def _new_process(self, link: Link, links: list[Link], first: Order | None) -> Process:
+    def _new_process(self, link: Link, together: list[Link], first: Order | None) -> Process:
         ends = (link.their_orders, link.their_outcomes, self._held_by_workers, link.arena)
-        others = [other for other in links if other is not link] if self._inherits else []
+        others = [other for other in together if other is not link] if self._inherits else []
         args = (self._assignment, *ends, others, first)
         if self._context is None:
             return ForkedProcess(serve, args)
@@ -337,7 +337,7 @@ class ProcessSession(Session):
 
     def _fork_some(self) -> OSError | None:
         """As many as start together; why not all of them, if so."""
-        firsts: list[Ticket | None] = []
+        firsts: list[Ticket] = []
         there = len(self._workers)
         with shielded():
             most = min(self._vacant, _TOGETHER)
@@ -346,7 +346,7 @@ class ProcessSession(Session):
             error = self._start_workers(firsts or [None])
             started = len(self._workers) - there
             self._vacant -= started
-            self._queue.extendleft(ticket for ticket in reversed(firsts[started:]) if ticket)
+            self._queue.extendleft(reversed(firsts[started:]))
         if not firsts and started:  # its chunk's items travel
             self._send(next(reversed(self._workers.values())), ahead=False)
         return error

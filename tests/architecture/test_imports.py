@@ -23,6 +23,7 @@ HEAVY = {
     "multiprocessing.pool",
     "concurrent.futures.process",
     "cloudpickle",
+    "statistics",
 }
 ENGINES = {"dask", "distributed", "ray", "joblib", "loky", "mpire"}
 ADAPTERS = {"amorsize_local", "amorsize_dask", "amorsize_ray", "amorsize_joblib"}
