@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import signal
@@ -93,11 +94,19 @@ def _generator(stream: Iterator[Any]) -> Generator[Any, None, None]:
 
 @contextmanager
 def _ctrl_c() -> Iterator[None]:
-    """Make SIGINT raise KeyboardInterrupt, as it does in an ordinary program."""
+    """Make SIGINT raise KeyboardInterrupt, as it does in an ordinary program.
+
+    What is raised in a callback of the garbage collector (hypothesis has one) is printed by
+    Python and lost, whatever a backend does: the collector rests meanwhile.
+    """
     here = threading.current_thread() is threading.main_thread()
     needs(here, "signals reach the main thread only, and this is another one")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    collects = gc.isenabled()
+    gc.disable()
     try:
         yield
     finally:
+        if collects:
+            gc.enable()
         signal.signal(signal.SIGINT, before)
