@@ -59,11 +59,15 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
     distributed = pytest.importorskip("distributed", reason="Dask is not installed")
+    dask = pytest.importorskip("dask")
     environment = dict(os.environ)  # a nanny leaves its workers' limits in the caller's
+    # By default a cluster drops for good whoever is starting 15 s after an earlier death: where
+    # many tests kill workers one after the other, all of them sooner or later.
+    patience = dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"})
     cluster = distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
     )
-    with cluster, distributed.Client(cluster) as connected:
+    with patience, cluster, distributed.Client(cluster) as connected:
         yield connected
     os.environ.clear()
     os.environ.update(environment)

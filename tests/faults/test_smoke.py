@@ -27,7 +27,7 @@ def campaign(*arguments: str) -> None:
 
 @pytest.mark.parametrize(
     ("engine", "kills"),
-    [("fork", 10), ("forkserver", 10), ("spawn", 10), ("dask", 4), ("ray", 4)],
+    [("fork", 10), ("forkserver", 10), ("spawn", 10), ("dask", 2), ("ray", 2)],
 )
 def test_kills(engine: str, kills: int) -> None:
     needed = {"dask": "distributed", "ray": "ray"}.get(engine)
