@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -34,6 +35,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("measures"):
             item.add_marker(pytest.mark.flaky(reruns=2))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collections of garbage to come what all tests share: hundreds of them look for
+    what a run has left, and each walked through every module of Dask and Ray.
+    """
+    _freeze()
+
+
+def _freeze() -> None:
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,6 +81,7 @@ def client() -> Iterator[Any]:
         n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
     )
     with patience, cluster, distributed.Client(cluster) as connected:
+        _freeze()
         yield connected
     os.environ.clear()
     os.environ.update(environment)
@@ -79,6 +93,7 @@ def ray() -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    _freeze()
     yield ray
     ray.shutdown()
 
