@@ -58,6 +58,11 @@ class Block(NamedTuple):
     """Whether numerical libraries were to use one thread only."""
 
     @property
+    def busy_s(self) -> float:
+        """Seconds of these in which the process was on a processor."""
+        return min(self.process_cpu_s, self.wall_s)
+
+    @property
     def per_item_s(self) -> float:
         """Seconds of an item."""
         return self.wall_s / len(self.values)
@@ -104,7 +109,7 @@ class Blocks:
         """Take note of another one."""
         self.all.append(block)
         self.elapsed_s += block.wall_s
-        self.busy_s += min(block.process_cpu_s, block.wall_s)
+        self.busy_s += block.busy_s
         self.items += len(block.values)
         self.largest = max(self.largest, len(block.values))
 
@@ -223,6 +228,7 @@ def profile_of(
     monitor: Monitor,
     *,
     reading_s: float = 0.0,
+    unwatched_s: float = 0.0,
     queued_s: float = 0.0,
     spinning: int = 0,
     rss_growth: int = 0,
@@ -234,6 +240,7 @@ def profile_of(
         source: the data.
         monitor: what watched the sample.
         reading_s: seconds of it in which a stream was read.
+        unwatched_s: seconds of blocks and reading before the watch began.
         queued_s: seconds of it in which other programs had the processor that it wanted.
         spinning: other threads that ran before the function did: what they do is not its work.
         rss_growth: bytes by which the process has grown at most.
@@ -253,7 +260,7 @@ def profile_of(
     others = math.fsum(b.process_cpu_s - b.cpu_s - spinning * b.wall_s for b in told)
     others -= spinning * _TICK_S
     process = own + max(0.0, others) * wall / max(math.fsum(b.wall_s for b in told), 1e-9)
-    between_s = max(0.0, monitor.watched_s - seen.elapsed_s - reading_s)
+    between_s = max(0.0, monitor.watched_s + unwatched_s - seen.elapsed_s - reading_s)
     gil_share = _gil_share(monitor, between_s, own / wall)
     off_share = 1.0 - process / wall - queued_s / max(seen.elapsed_s, queued_s, 1e-9)
     first, given = seen.all[0].wall_s, _new_pages(blocks)

@@ -43,6 +43,9 @@ _THINKING = 8.0
 """Items run for so many times as long as thinking about them took, before that is done again."""
 _NAPS = 16
 """Items that wait a short time of which a sample has so many at least."""
+_MANY, _WATCHED_S = 1000, 0.00005
+"""Of so many items another one takes nothing to speak of: the first ones are watched only if they
+have taken so many seconds, as a watch takes longer than sampling some of the shortest."""
 _ALWAYS = 4
 """Blocks after each of which it is done: they differ most."""
 
@@ -65,6 +68,8 @@ class Outlook:
     """Positions of all items from small to large, for a sample of single items that differ."""
     narrow = False
     """Whether numerical libraries are to use one thread only from now on."""
+    watch = True
+    """Whether items have to be watched from now on."""
 
     def __init__(
         self,
@@ -78,8 +83,10 @@ class Outlook:
     ) -> None:
         self._seen, self._length, self._positions = seen, length, positions
         self._needed_s, self._spinning, self._may_narrow = needed_s, spinning, may_narrow
-        self._again_s = 0.0
-        """Seconds of items, and of reading them, after which to think again."""
+        self._again_s = self._unwatched_s = 0.0
+        """Seconds of items, and of reading them, after which to think again, and before the watch
+        began."""
+        self.watch = length is None or length < _MANY
 
     def is_enough(self, reading_s: float) -> bool:
         """Whether the sample is, after another block; ``reading_s`` seconds of it went into
@@ -132,8 +139,11 @@ class Outlook:
         # A GIL share needs some milliseconds of watching: go on that long where it matters, and
         # where it shows: of naps, waking up is most of what it would be a share of.
         needed_s = self._needed_s
-        matters = serial_s >= 10 * needed_s and known.mean_s < needed_s and not self._naps()
-        watched = not matters or spent_s >= needed_s
+        long = serial_s >= 10 * needed_s
+        if long and not self.watch and spent_s >= _WATCHED_S:
+            self.watch, self._unwatched_s = True, spent_s
+        matters = long and known.mean_s < needed_s and not self._naps()
+        watched = not matters or spent_s - self._unwatched_s >= needed_s
         if budget_left_s < 0 and watched:
             return True
         if len(seen.all) < _ALWAYS or self._is_growing():
@@ -143,11 +153,15 @@ class Outlook:
         return watched and known.error < (STEADY if known.sized is None else STEADY_BY_SIZE)
 
     def _naps(self) -> bool:
-        """Whether items are naps, of which enough were seen to know that others are no longer."""
-        seen, items = self._seen, self._seen.items
-        if items < _NAPS:
+        """Whether items are naps, of which enough were seen to know that others are no longer.
+        Most blocks must show it: of a single one that does, another program had the processor.
+        """
+        seen = self._seen
+        if seen.items < _NAPS:
             return False
-        return is_nap((seen.elapsed_s - seen.busy_s) / items, seen.busy_s / items)
+        shares = ((b.busy_s / len(b.values), b.per_item_s) for b in seen.all)
+        naps = sum(is_nap(item_s - busy_s, busy_s) for busy_s, item_s in shares)
+        return 2 * naps > len(seen.all)
 
     def _is_growing(self) -> bool:
         """Whether the next block would be far larger than those so far, of items that take next to

@@ -108,24 +108,25 @@ class Monitor:
         """Seconds that the thread had waited for a processor by its last look at it; also before
         it ran for the first time."""
         self._interval_s = sys.getswitchinterval()
-        self._began = True
+        self.has_begun = self._runs = False
+        """Whether ``start`` was called, and whether a thread watches since."""
         self._watched, self._watched_id = threading.get_ident(), threading.get_native_id()
         self._watched_before_s = 0.0
 
     def start(self) -> None:
         """Begin to watch."""
+        self.has_begun = True
         self._watched_before_s = self._watched_cpu_s()
         self._begin = self._before = time.perf_counter()
         self._stop.acquire()
         self._ended.acquire()
-        try:
+        with suppress(RuntimeError):  # no more threads are allowed here: nothing is seen
             _thread.start_new_thread(self._watch, ())
-        except RuntimeError:  # no more threads are allowed here: nothing is seen
-            self._began = False
+            self._runs = True
 
     def stop(self) -> None:
-        """End watching."""
-        if not self._began or os.getpid() != self._home:  # an item has forked: no thread is here
+        """End watching, if it has begun."""
+        if not self._runs or os.getpid() != self._home:  # an item has forked: no thread is here
             return
         self._end = time.perf_counter()
         self._stop.release()

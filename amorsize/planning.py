@@ -49,6 +49,9 @@ _SEED_REFUSES_THREADS = (
 _DISCOVERY_PAYS_S = 0.5
 """Below this many seconds of plain loop it does not pay to look for engines: discovering
 plugins takes a good part of it, and no engine on another host answers much faster."""
+_STARTS_PAY = 10
+"""Starts of an engine that is not up, which a loop must take for the engine to be priced: looking
+up what it would cost takes a part of a short run, and it is told of only where it is an advice."""
 
 
 class Planning:
@@ -286,15 +289,16 @@ class Planning:
 
     def _starts_too_late(self, backend: Backend) -> str:
         """Why an engine need not be priced; empty if it must: one that is not up on other hosts is
-        not chosen before the user starts it, which a loop of milliseconds gives no reason for.
+        not chosen before the user starts it, which a short loop gives no reason for.
         """
         serial_s = self.profile.serial_s
         if serial_s is None or not backend.traits.remote or backend.availability().running:
             return ""
         start_s = backend.fallback_costs().startup_s.value
-        if serial_s >= start_s:
+        if serial_s >= _STARTS_PAY * start_s:
             return ""
-        return f"it is not up, and starting it takes longer than the loop of {serial_s:.2g} s"
+        than = "takes longer than" if serial_s < start_s else "hardly pays for"
+        return f"it is not up, and starting it {than} the loop of {serial_s:.2g} s"
 
     def _settle(
         self, offers: dict[str, Offer], backends: Sequence[Backend], wish: Wish, best_s: float

@@ -78,8 +78,8 @@ class _Recorder:
         self.results: list[Piece] = []
         """Of the blocks, and of the one that an item has ended."""
         self.last_items: Sequence[Any] = []
-        self.reading_s = 0.0
-        """Seconds spent on reading a stream."""
+        self.reading_s = self.unwatched_s = 0.0
+        """Seconds spent on reading a stream, and on that and blocks before the watch began."""
         self.failure: tuple[int, BaseException] | None = None
         self.spinning = 0
         """Other threads that ran before the function did: what they do is not its work."""
@@ -215,9 +215,8 @@ def sample(
     rss, peak, queued = rss_bytes(), peak_rss_bytes(), queued_s()
     monitor = Monitor(rss_bytes, meanwhile, recorder.spinning)
     recorder.beside_s = lambda: monitor.cpu_s
-    monitor.start()
     try:
-        _run_blocks(recorder, source, done)
+        _run_blocks(recorder, source, done, monitor)
         queued = queued_s() - queued
     finally:
         recorder.widen()
@@ -233,6 +232,7 @@ def sample(
         source,
         monitor,
         reading_s=recorder.reading_s,
+        unwatched_s=recorder.unwatched_s,
         queued_s=queued,
         spinning=recorder.spinning,
         rss_growth=growth,
@@ -254,7 +254,9 @@ def unsampled(source: Source) -> Sample:
     return Sample(unknown(source.length), [], [])
 
 
-def _run_blocks(recorder: _Recorder, source: Source, done: Sequence[Span]) -> None:
+def _run_blocks(
+    recorder: _Recorder, source: Source, done: Sequence[Span], monitor: Monitor
+) -> None:
     taker: _Spread | _Front
     if isinstance(source, IndexedSource):
         taker, positions = _Spread(source, done), source.length
@@ -273,6 +275,9 @@ def _run_blocks(recorder: _Recorder, source: Source, done: Sequence[Span]) -> No
     )
     blocks = taker.blocks(outlook)
     while True:
+        if outlook.watch and not monitor.has_begun:
+            recorder.unwatched_s = recorder.seen.elapsed_s + recorder.reading_s
+            monitor.start()
         try:
             block = next(blocks, None)
         except Exception as error:  # the data's own: after all items before it

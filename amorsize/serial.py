@@ -15,9 +15,9 @@ from amorsize.loop import LoopResult, run_forgiving, run_loop
 from amorsize.report import RunReport
 from amorsize.source import Piece
 
-BLOCK_S, MOST_BLOCK_S = 0.0005, 0.002
+BLOCK_S, MOST_BLOCK_S = 0.001, 0.002
 """Predicted seconds of a block, some dozen times its own cost. If items turn out a thousand times
-as long as expected, half a second is lost before it is noticed. As long as they take what they
+as long as expected, a second is lost before it is noticed. As long as they take what they
 should, blocks grow to the second one."""
 WINDOW_S = 0.005
 """Seconds of work from which an item time is told; shorter ones measure interruptions."""

@@ -69,3 +69,30 @@ def test_reading_counts_as_time_of_a_sample() -> None:
         seen.add(Block(number, [None], 1e-5 * (1 + number % 3), 1e-5, 1e-5))
         enough = ahead.is_enough(0.002 * number)
     assert enough
+
+
+def test_the_first_of_many_items_are_watched_only_where_it_may_matter() -> None:
+    def watched_after(length: int, seconds: float) -> list[bool]:
+        seen = Blocks(source_of(range(length)))
+        ahead, told = outlook(seen, length=length, positions=length), []
+        for number in range(4):
+            told.append(ahead.watch)
+            seen.add(Block(number, [None], seconds, seconds, seconds))
+            ahead.is_enough(0.0)
+        return told
+
+    assert watched_after(ITEMS, 1e-7) == [False] * 4, "the loop is over before it has told anything"
+    assert watched_after(ITEMS, 1e-3) == [False, True, True, True]
+    assert watched_after(100, 1e-7) == [True] * 4, "the first may be all that is sampled"
+
+
+@pytest.mark.parametrize("naps", [False, True])
+def test_a_single_block_that_was_interrupted_is_no_nap(naps: bool) -> None:
+    """It seems to wait, but the others of its kind do not: they are watched for longer."""
+    seen = Blocks(source_of(range(ITEMS)))
+    ahead = outlook(seen)
+    for number, interrupted in enumerate((False, False, False, True, False)):
+        wall = 5e-4 if interrupted or naps else 2e-4
+        seen.add(Block(20 * number, [None] * 20, wall, 2e-4, 2e-4))
+        enough = ahead.is_enough(0.0)
+    assert enough is naps
