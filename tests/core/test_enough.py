@@ -89,10 +89,10 @@ def test_the_first_of_many_items_are_watched_only_where_it_may_matter() -> None:
 @pytest.mark.parametrize("naps", [False, True])
 def test_a_single_block_that_was_interrupted_is_no_nap(naps: bool) -> None:
     """It seems to wait, but the others of its kind do not: they are watched for longer."""
-    seen = Blocks(source_of(range(ITEMS)))
-    ahead = outlook(seen)
-    for number, interrupted in enumerate((False, False, False, True, False)):
-        wall = 5e-4 if interrupted or naps else 2e-4
-        seen.add(Block(20 * number, [None] * 20, wall, 2e-4, 2e-4))
+    seen = Blocks(source_of(range(100 * ITEMS)))
+    ahead = outlook(seen, length=100 * ITEMS, positions=ITEMS)
+    for size, interrupted in ((1, False), (1, False), (20, False), (200, True)):
+        wall = size * (3e-6 if interrupted or naps else 1e-6)
+        seen.add(Block(seen.items, [None] * size, wall, size * 1e-6, size * 1e-6))
         enough = ahead.is_enough(0.0)
     assert enough is naps
