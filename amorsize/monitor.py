@@ -184,8 +184,7 @@ class Monitor:
 
     def _watch(self) -> None:
         self._threads.append(threading.get_native_id())
-        if hasattr(time, "pthread_getcpuclockid"):
-            self._clock = time.pthread_getcpuclockid(threading.get_ident())
+        self._tell_cpu_s()
         handed_over = False
         try:
             handed_over = self._look()
@@ -255,7 +254,13 @@ class Monitor:
             self._helper = None
             self._ended.release()
 
+    def _tell_cpu_s(self) -> None:
+        """Let others ask for the CPU seconds of this thread from now on."""
+        if hasattr(time, "pthread_getcpuclockid"):
+            self._clock = time.pthread_getcpuclockid(threading.get_ident())
+
     def _go_on(self) -> None:
+        self._tell_cpu_s()  # what is done meanwhile computes far more than watching does
         try:
             self._do_meanwhile()
         finally:

@@ -253,3 +253,18 @@ def test_libraries_get_their_threads_back_when_an_item_raises() -> None:
 
     sample(work, source_of(range(400)))
     assert [pool.size for pool in pools] == sizes
+
+
+@pytest.mark.measures
+def test_what_planning_computes_beside_items_that_wait_is_not_their_work() -> None:
+    def plan() -> None:
+        until = time.thread_time() + 0.01
+        while time.thread_time() < until:
+            pass
+
+    def wait(_: int) -> None:
+        time.sleep(0.002)
+
+    profile = sample(wait, source_of(range(1000)), meanwhile=[plan]).profile
+    assert profile.waiting_share > 0.5
+    assert profile.item_cpu_s < 0.001
