@@ -71,7 +71,11 @@ def test_reading_counts_as_time_of_a_sample() -> None:
     assert enough
 
 
-def test_the_first_of_many_items_are_watched_only_where_it_may_matter() -> None:
+def test_the_first_of_many_items_are_watched_only_where_it_may_matter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("amorsize.enough.usable_cores", lambda: 2)
+
     def watched_after(length: int, seconds: float) -> list[bool]:
         seen = Blocks(source_of(range(length)))
         ahead, told = outlook(seen, length=length, positions=length), []
@@ -84,6 +88,17 @@ def test_the_first_of_many_items_are_watched_only_where_it_may_matter() -> None:
     assert watched_after(ITEMS, 1e-7) == [False] * 4, "the loop is over before it has told anything"
     assert watched_after(ITEMS, 1e-3) == [False, True, True, True]
     assert watched_after(100, 1e-7) == [True] * 4, "the first may be all that is sampled"
+
+
+def test_of_many_long_items_one_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first is not, and says nothing of the interpreter's lock."""
+    monkeypatch.setattr("amorsize.enough.usable_cores", lambda: 2)
+    seen = Blocks(source_of(range(ITEMS)))
+    ahead, enough = outlook(seen), []
+    for number in range(2):
+        seen.add(Block(number, [None], 1.0, 1.0, 1.0))
+        enough.append((ahead.is_enough(0.0), ahead.watch))
+    assert enough == [(False, True), (True, True)]
 
 
 @pytest.mark.parametrize("naps", [False, True])
