@@ -42,6 +42,12 @@ def test_threads_have_no_fixed_part() -> None:
     assert found.each_s == pytest.approx(1.5e-4)
 
 
+def test_a_moment_in_which_starts_take_longer_does_not_count_among_many() -> None:
+    alone = [Start(2e-4, 5e-5, 2e-4, 0.0)] * 20
+    full = [Start(4e-4, 5e-5, 4e-4, 0.0)] * 8 + [Start(5e-3, 5e-5, 4e-4, 0.0)] * 12
+    assert split(alone, full, 4, cores=2).each_s == pytest.approx(3.5e-4 / 4)
+
+
 def test_workers_beyond_the_cores_wait_for_those_that_start() -> None:
     costs = DEFAULT._replace(
         startup_s=fallback(0.1), startup_worker_s=fallback(0.0), startup_cpu_s=fallback(0.1)

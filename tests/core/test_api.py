@@ -355,11 +355,14 @@ class Elsewhere(amorsize.Backend):
     name = "elsewhere"
     traits = Traits(remote=True)
 
+    def __init__(self, startup_s: float) -> None:
+        self.startup_s = startup_s
+
     def availability(self) -> Availability:
         return Availability(True, "installed", running=False)
 
     def fallback_costs(self) -> BackendCosts:
-        return super().fallback_costs()._replace(startup_s=fallback(30.0))
+        return super().fallback_costs()._replace(startup_s=fallback(self.startup_s))
 
     def capacity(self, limits: Limits) -> Capacity:
         raise AssertionError("a loop of milliseconds does not ask for it")
@@ -368,12 +371,18 @@ class Elsewhere(amorsize.Backend):
         raise AssertionError("it is not to be started")
 
 
-def test_an_engine_that_would_have_to_be_started_is_not_priced_for_a_short_loop() -> None:
+@pytest.mark.parametrize(
+    ("startup_s", "told"), [(30.0, "takes longer than the loop"), (0.1, "hardly pays for the loop")]
+)
+def test_an_engine_that_would_have_to_be_started_is_not_priced_for_a_short_loop(
+    startup_s: float, told: str
+) -> None:
+    engines = [Elsewhere(startup_s)]
     plugin = types.ModuleType("elsewhere")
-    plugin.amorsize_backends = amorsize.hookimpl(lambda: [Elsewhere()])  # type: ignore[attr-defined]
+    plugin.amorsize_backends = amorsize.hookimpl(lambda: engines)  # type: ignore[attr-defined]
     registry().add(plugin, "elsewhere")
     try:
         plan = amorsize.plan(time.sleep, [0.01] * 20)
     finally:
         registry().remove("elsewhere")
-    assert "elsewhere: it is not up, and starting it takes longer than the loop" in str(plan)
+    assert f"elsewhere: it is not up, and starting it {told}" in str(plan)
