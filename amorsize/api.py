@@ -14,8 +14,9 @@ from amorsize.planning import PREPARATION, Planning, check_enforceable
 from amorsize.plans import Plan
 from amorsize.policy import Policy, policy_of
 from amorsize.sampler import MOST_READ_AHEAD, Sample, sample, unsampled
+from amorsize.short_loop import Begun, begin, suits
 from amorsize.source import Source, StreamSource, source_of
-from amorsize.wishes import of_run
+from amorsize.wishes import of_run, watch
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -93,13 +94,50 @@ def map(
 ) -> list[Any]:
     """``[fn(x) for x in data]``, planned and run. Arguments and errors are those of
     :func:`plan` and :meth:`Plan.run` (``progress``, ``observers``); if several items raise, the
-    error is that of the first one, as in the loop.
+    error is that of the first one, as in the loop. A list, tuple or range of many items begins as
+    the loop: where that is over in some milliseconds, nothing is planned.
     """
     watching = of_run(wishes)
-    made = _plan(
-        fn, data, backend, workers, chunk_size, options, wishes, at_once=True, to_the_end=True
+    made = begun_or_planned(
+        fn, data, backend, workers, chunk_size, options, wishes, watched=bool(watching)
     )
-    return made.run(**watching)
+    return made if isinstance(made, list) else made.run(**watching)
+
+
+def begun_or_planned(
+    fn: Callable[[Any], Any],
+    data: Iterable[Any],
+    backend: Any,
+    workers: int | None,
+    chunk_size: int | None,
+    options: Mapping[str, Any] | None,
+    wishes: Wishes,
+    *,
+    watched: bool,
+) -> list[Any] | Plan:
+    """The results of a loop that is short, or the plan for what it has left over: the first half of
+    :func:`map`. Whoever wishes or watches anything is asked for the plan first.
+    """
+    automatic = isinstance(backend, str) and backend == "auto"
+    wished = wishes or options or workers is not None or chunk_size is not None
+    watched = watched or watch((), progress=False) is not None
+    begun = None
+    if automatic and not wished and not watched and callable(fn) and suits(data):
+        begun = begin(fn, data)
+        if len(begun.values) == len(data):
+            return begun.values
+    return _plan(
+        fn,
+        data,
+        backend,
+        workers,
+        chunk_size,
+        options,
+        wishes,
+        begun=begun,
+        at_once=True,
+        to_the_end=True,
+    )
 
 
 def imap(
@@ -167,11 +205,13 @@ def _plan(
     options: Mapping[str, Any] | None,
     wishes: Wishes,
     *,
+    begun: Begun | None = None,
     at_once: bool = False,
     to_the_end: bool = False,
 ) -> Plan:
-    """Check all arguments before the data is touched, then sample and decide. ``at_once`` tells
-    that the plan runs now, ``to_the_end`` that all data will be read.
+    """Check all arguments before the data is touched, then sample and decide. ``begun`` are the
+    first items of an automatic plan that have run already; ``at_once`` tells that the plan runs
+    now, ``to_the_end`` that all data will be read.
     """
     if not callable(fn):
         raise NotCallable(fn)
@@ -199,7 +239,7 @@ def _plan(
     sampled = not at_once or automatic or journal is not None or not _is_up(backend)
     if sampled:
         named = None if automatic else backend
-        taken, resumption = _sample(fn, source, policy, journal, named)
+        taken, resumption = _sample(fn, source, policy, journal, named, begun)
     else:
         taken = unsampled(source)
         with suppress(Exception):  # what it cannot do it says when it is opened
@@ -224,6 +264,7 @@ def _sample(
     policy: Policy,
     journal: JournalPath | None,
     named: Backend | None,
+    begun: Begun | None,
 ) -> tuple[Sample, Resumption | None]:
     """A sample, kept in the journal if there is one."""
     call, worker = guarded(fn, policy), None
@@ -233,7 +274,7 @@ def _sample(
 
         worker = partial(elsewhere, call, policy, named)
     ahead = PREPARATION if named is None else ()
-    take = partial(sample, call, source, policy, elsewhere=worker, meanwhile=ahead)
+    take = partial(sample, call, source, policy, elsewhere=worker, meanwhile=ahead, begun=begun)
     if journal is not None:
         from amorsize import resume
 

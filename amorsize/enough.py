@@ -43,7 +43,7 @@ _THINKING = 8.0
 """Items run for so many times as long as thinking about them took, before that is done again."""
 _NAPS = 16
 """Items that wait a short time of which a sample has so many at least."""
-_MANY, _WATCHED_S = 500, 0.00005
+MANY, _WATCHED_S = 500, 0.00005
 """Of so many items for each core another one takes nothing to speak of: they are watched once some
 have taken so many seconds, as a watch takes longer than sampling some of the shortest."""
 _ALWAYS = 4
@@ -86,7 +86,7 @@ class Outlook:
         self._again_s = self._unwatched_s = 0.0
         """Seconds of items, and of reading them, after which to think again, and before the watch
         began."""
-        self.watch = length is None or length < _MANY * usable_cores()
+        self.watch = length is None or length < MANY * usable_cores()
 
     def is_enough(self, reading_s: float) -> bool:
         """Whether the sample is, after another block; ``reading_s`` seconds of it went into

@@ -35,6 +35,7 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from amorsize.elsewhere import Elsewhere
     from amorsize.probes.blas import InnerThreads
+    from amorsize.short_loop import Begun
 
 _EMPTY_BLOCKS = 4
 """Blocks without items that tell what timing a block takes."""
@@ -196,11 +197,13 @@ def sample(
     keep: Callable[[int, list[Any]], object] | None = None,
     elsewhere: Callable[[], Elsewhere | None] | None = None,
     meanwhile: Sequence[Callable[[], object]] = (),
+    begun: Begun | None = None,
 ) -> Sample:
     """Run ``function`` on a few items of ``source``, none of ``done`` among them; a stream skips
     those by itself. ``keep`` is called with results as soon as they are there. The items run in
     the caller, or in the worker that ``elsewhere`` starts, which ends with the sample. If they
-    leave the interpreter to others, ``meanwhile`` is called in another thread.
+    leave the interpreter to others, ``meanwhile`` is called in another thread. What has ``begun``
+    is part of the sample; of its items only the first one is timed.
 
     An ``Exception`` raised by an item ends the sample and is kept in ``failure``, unless the
     policy forgives it;
@@ -208,6 +211,11 @@ def sample(
     """
     worker = None if elsewhere is None else elsewhere()
     recorder = _Recorder(function, source, policy, worker, keep)
+    taken = list(done)
+    if begun is not None:
+        recorder.seen.add(begun.first)
+        recorder.results.append((0, begun.values))
+        taken.append((0, len(begun.values)))
     if worker is None:
         recorder.time_nothing()
     recorder.spinning = 0 if worker is not None else running_threads() - 1
@@ -216,7 +224,7 @@ def sample(
     monitor = Monitor(rss_bytes, meanwhile, recorder.spinning)
     recorder.beside_s = lambda: monitor.cpu_s
     try:
-        _run_blocks(recorder, source, done, monitor)
+        _run_blocks(recorder, source, taken, monitor)
         queued = queued_s() - queued
     finally:
         recorder.widen()

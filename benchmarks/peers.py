@@ -87,16 +87,19 @@ def _mpire(fn: Call, data: Data) -> tuple[list[Any], Facts]:
 
 
 def _amorsize(fn: Call, data: Data, **settings: Any) -> tuple[list[Any], Told]:
-    """``amorsize.map``; of sequences in its two steps, to get at the plan. Of iterators ``map``
-    looks ahead whether they are short, which a plan must not.
+    """``amorsize.map``; of sequences in its two steps, to get at the plan, if there is one. Of
+    iterators ``map`` looks ahead whether they are short, which a plan must not.
     """
-    import amorsize
+    from amorsize.api import begun_or_planned
 
     if iter(data) is data:
         return _only_map(fn, data, **settings)
-    plan = amorsize.plan(fn, data, **settings)
-    results = plan.run()
-    return results, partial(plan_facts, plan)
+    asked = {"backend": "auto", "workers": None, "chunk_size": None, "options": None, **settings}
+    made = begun_or_planned(fn, data, **asked, wishes={}, watched=False)
+    if isinstance(made, list):
+        return made, {"backend": "serial", "ran_on": "serial", "workers": 1}
+    results = made.run()
+    return results, partial(plan_facts, made)
 
 
 def _only_map(fn: Call, data: Data, **settings: Any) -> tuple[list[Any], Told]:

@@ -1,0 +1,100 @@
+"""Maps of many items begin as the plain loop, and are planned only if that is not over soon."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import amorsize
+from amorsize import api
+from amorsize.events import RunFinished
+from amorsize.short_loop import begin, suits
+
+MANY = 10_000
+
+
+@pytest.fixture(autouse=True)
+def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("amorsize.short_loop.usable_cores", lambda: 2)
+
+
+@pytest.fixture
+def unplanned(monkeypatch: pytest.MonkeyPatch) -> None:
+    def planned(*_: Any, **__: Any) -> None:
+        raise AssertionError("it was planned")
+
+    monkeypatch.setattr(api, "_plan", planned)
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+def spin(_: object) -> int:
+    until = time.perf_counter() + 3e-5
+    while time.perf_counter() < until:
+        pass
+    return 1
+
+
+@pytest.mark.measures
+@pytest.mark.usefixtures("unplanned")
+@pytest.mark.parametrize("kind", [range, list, tuple])
+def test_a_short_loop_is_over_before_it_is_planned(kind: Any) -> None:
+    items = range(MANY) if kind is range else kind(range(MANY))
+    assert amorsize.map(square, items) == [x * x for x in range(MANY)]
+
+
+@pytest.mark.parametrize("items", [range(MANY), list(range(1000))])
+def test_what_has_begun_runs_no_second_time(items: Any, calls: Any) -> None:
+    """Each call writes to a file: all of them take far too long for a short loop."""
+    assert amorsize.map(calls, items) == list(items)
+    assert calls.items == list(items)
+
+
+def test_a_loop_that_is_not_short_is_left_to_a_plan() -> None:
+    begun = begin(spin, range(MANY))
+    assert 0 < len(begun.values) < MANY / 10
+    assert len(begin(lambda _: time.sleep(0.001), range(MANY)).values) == 1
+
+
+def test_a_loop_that_becomes_long_is_left_to_a_plan() -> None:
+    begun = begin(lambda x: spin(x) if x > MANY else x, range(10 * MANY))
+    assert len(begun.values) < 5 * MANY
+    assert begun.values[:10] == list(range(10))
+
+
+@given(st.integers(0, MANY - 1))
+def test_an_items_error_is_the_loops_and_named(index: int) -> None:
+    def fail(x: int) -> int:
+        if x >= index:
+            raise StopIteration(x)
+        return x
+
+    with pytest.raises(StopIteration) as caught:
+        amorsize.map(fail, range(MANY))
+    assert caught.value.value == index
+    assert any(f"item {index} " in note for note in caught.value.__notes__)
+
+
+def test_only_data_that_can_be_read_again_and_is_many_begins() -> None:
+    class Special(list[int]):
+        pass
+
+    assert suits(range(1000))
+    assert suits([0] * 1000)
+    assert not suits(range(999)), "the first item of few may be all that planning sees"
+    assert not suits(Special(range(1000))), "it may read as it likes"
+    assert not suits(iter(range(1000)))
+
+
+def test_who_watches_is_told() -> None:
+    told: list[Any] = []
+    assert amorsize.map(square, range(MANY), observers=[told.append]) == [
+        x * x for x in range(MANY)
+    ]
+    assert isinstance(told[-1], RunFinished)
