@@ -124,8 +124,8 @@ def begun_or_planned(
     begun = None
     if automatic and not wished and not watched and callable(fn) and suits(data):
         begun = begin(fn, data)
-        if len(begun.values) == len(data):
-            return begun.values
+        if len(begun.results[0][1]) == len(data):
+            return begun.results[0][1]
     return _plan(
         fn,
         data,

@@ -214,8 +214,9 @@ def sample(
     taken = list(done)
     if begun is not None:
         recorder.seen.add(begun.first)
-        recorder.results.append((0, begun.values))
-        taken.append((0, len(begun.values)))
+        recorder.results += begun.results
+        recorder.failure = begun.failure
+        taken += [(start, start + len(values)) for start, values in begun.results]
     if worker is None:
         recorder.time_nothing()
     recorder.spinning = 0 if worker is not None else running_threads() - 1
@@ -282,7 +283,7 @@ def _run_blocks(
         may_narrow=recorder.elsewhere is None,
     )
     blocks = taker.blocks(outlook)
-    while True:
+    while recorder.failure is None:
         if outlook.watch and not monitor.has_begun:
             recorder.unwatched_s = recorder.seen.elapsed_s + recorder.reading_s
             monitor.start()

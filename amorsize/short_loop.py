@@ -1,9 +1,8 @@
 """Loops that are over before a plan for them could be made.
 
-Planning takes about a millisecond, and it goes on with items from all over the data. So a map of
-many items begins as the plain loop does, at the front. A few blocks tell whether that is over in
-some milliseconds: no workers could be up by then. If not, what is done is done, and planning
-begins.
+Planning takes about a millisecond. So a map of many items begins with some from all over the data,
+and goes on as the plain loop does, at the front. That tells soon whether it is over in some
+milliseconds: no workers could be up by then. If not, what is done is done, and planning begins.
 """
 
 from __future__ import annotations
@@ -11,17 +10,23 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple, TypeGuard
 
 from amorsize.blocks import Block
 from amorsize.enough import MANY
-from amorsize.loop import run_loop
+from amorsize.loop import LoopResult, run_loop
 from amorsize.monitor import usable_cores
+from amorsize.sampler import positions
+from amorsize.source import Piece
 
 SHORT_S = 0.012
 """Seconds of a plain loop that is over before workers are up and have done their share."""
 _FIRST_S = 0.00005
 """Longest first call that may be one of a short loop; of a longer one the sample thinks."""
+_SINGLES = 8
+"""Items from all over the data that run before the others: should some part of it take far longer
+than the front, no block of items is to find that out."""
 _TELLING_S = 0.0001
 """Seconds that tell how long the others take."""
 _BLOCK_S, _BLOCK_ITEMS, _GROWTH = 0.001, 8192, 16
@@ -32,10 +37,12 @@ most items, whose results stay in a processor's cache; how many times as many th
 class Begun(NamedTuple):
     """What has run of a loop."""
 
-    values: list[Any]
-    """Results of the first items, maybe of all."""
+    results: list[Piece]
+    """Results in order: of all items in one piece, or of the first ones and some others."""
     first: Block
     """The first call."""
+    failure: tuple[int, BaseException] | None = None
+    """An item that has raised, and what; not all items before it have run."""
 
 
 def suits(data: object) -> TypeGuard[Sequence[Any]]:
@@ -46,33 +53,88 @@ def suits(data: object) -> TypeGuard[Sequence[Any]]:
 
 
 def begin(function: Callable[[Any], Any], data: Sequence[Any]) -> Begun:
-    """Run the front of the loop, and all of it if that is short.
+    """Run some items, and all if they are short.
 
     Raises:
-        BaseException: what an item raised, with its index in its notes: it is the loop's first.
+        BaseException: what an item raised, with its index in its notes, if it is the loop's first.
     """
-    began, cpu_s, process_s = time.perf_counter(), time.thread_time(), time.process_time()
-    values = _run(function, data, 0, 1)
-    process_s, cpu_s = time.process_time() - process_s, time.thread_time() - cpu_s
-    first_s = time.perf_counter() - began
-    begun = Begun(values, Block(0, values[:], max(first_s, 1e-9), cpu_s, process_s))
-    length, size = len(data), _GROWTH
-    if first_s > _FIRST_S:
-        return begun
-    began = time.perf_counter()
-    while len(values) < length:
-        values += _run(function, data, len(values), size)
-        spent_s = max(time.perf_counter() - began, 1e-9)
-        item_s = spent_s / (len(values) - 1)
-        if spent_s > _TELLING_S and item_s * length > SHORT_S:
-            return begun
-        size = min(_GROWTH * size, _BLOCK_ITEMS, max(1, int(_BLOCK_S / item_s)))
-    _tell(length, time.perf_counter() - began)
-    return begun
+    first = _first_call(function, data)
+    loop = _ShortLoop(function, data, first)
+    if first.wall_s <= _FIRST_S and loop.try_singles():
+        loop.go_on()
+    return loop.begun()
 
 
-def _run(function: Callable[[Any], Any], data: Sequence[Any], start: int, count: int) -> list[Any]:
-    loop = run_loop(function, data[start : start + count], start)
+def _first_call(function: Callable[[Any], Any], data: Sequence[Any]) -> Block:
+    process_s, cpu_s, wall_s = time.process_time(), time.thread_time(), time.perf_counter()
+    values = _successful(run_loop(function, data[:1]))
+    wall_s = max(time.perf_counter() - wall_s, 1e-9)
+    cpu_s, process_s = time.thread_time() - cpu_s, time.process_time() - process_s
+    return Block(0, values, wall_s, cpu_s, process_s)
+
+
+class _ShortLoop:
+    """A loop as long as it seems to be short."""
+
+    def __init__(self, function: Callable[[Any], Any], data: Sequence[Any], first: Block) -> None:
+        self._function, self._data, self._first = function, data, first
+        self._values = list(first.values)
+        """Results of the front."""
+        self._singles: dict[int, list[Any]] = {}
+        """Results behind it, by position."""
+        self._failure: tuple[int, BaseException] | None = None
+        self._began = time.perf_counter()
+
+    def try_singles(self) -> bool:
+        """Run items from all over the data; whether the loop still seems to be short."""
+        for position in islice(positions(len(self._data)), 1, 1 + _SINGLES):
+            loop = run_loop(self._function, self._data[position : position + 1], position)
+            if loop.error is None:
+                self._singles[position] = loop.values
+            elif isinstance(loop.error, Exception):  # one before it may raise, too
+                self._failure = position, loop.error
+                break
+            else:
+                raise loop.error
+            if self._is_long():
+                return False
+        return True
+
+    def go_on(self) -> None:
+        """Run what is between them, until it is over or turns out to be long."""
+        values, length, size = self._values, len(self._data), _GROWTH
+        marks = sorted(self._singles)
+        if self._failure is not None:
+            marks = sorted([*marks, self._failure[0]])
+        for mark in [*marks, length]:
+            while (start := len(values)) < mark:
+                block = self._data[start : min(mark, start + size)]
+                values += _successful(run_loop(self._function, block, start))
+                if self._is_long():
+                    return
+                item_s = max(self._item_s(), 1e-12)
+                size = min(_GROWTH * size, _BLOCK_ITEMS, max(1, int(_BLOCK_S / item_s)))
+            if self._failure is not None and mark == self._failure[0]:
+                raise self._failure[1]
+            values += self._singles.pop(mark, [])
+        _tell(length, time.perf_counter() - self._began)
+
+    def begun(self) -> Begun:
+        """What has run."""
+        behind = sorted(self._singles.items())
+        return Begun([(0, self._values), *behind], self._first, self._failure)
+
+    def _item_s(self) -> float:
+        """Seconds of an item, without the first call."""
+        ran = len(self._values) - 1 + len(self._singles)
+        return (time.perf_counter() - self._began) / max(1, ran)
+
+    def _is_long(self) -> bool:
+        told = time.perf_counter() - self._began > _TELLING_S
+        return told and self._item_s() * len(self._data) > SHORT_S
+
+
+def _successful(loop: LoopResult) -> list[Any]:
     if loop.error is not None:
         raise loop.error
     return loop.values
