@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,6 +60,22 @@ def test_what_has_begun_runs_no_second_time(items: Any, calls: Any) -> None:
     """Each call writes to a file: all of them take far too long for a short loop."""
     assert amorsize.map(calls, items) == list(items)
     assert calls.items == list(items)
+
+
+def test_a_loop_that_is_left_in_the_middle_goes_on_there(tmp_path: Path) -> None:
+    """Some microseconds an item: that it is no short one shows after dozens of them."""
+    log = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def write(x: int) -> int:
+        os.write(log, b"%d\n" % x)
+        return x
+
+    try:
+        assert amorsize.map(write, range(5 * MANY)) == list(range(5 * MANY))
+    finally:
+        os.close(log)
+    seen = [int(line) for line in (tmp_path / "log").read_text().split()]
+    assert sorted(seen) == list(range(5 * MANY))
 
 
 def test_a_loop_that_is_not_short_is_left_to_a_plan() -> None:
