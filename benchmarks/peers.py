@@ -97,7 +97,7 @@ def _amorsize(fn: Call, data: Data, **settings: Any) -> tuple[list[Any], Told]:
     asked = {"backend": "auto", "workers": None, "chunk_size": None, "options": None, **settings}
     made = begun_or_planned(fn, data, **asked, wishes={}, watched=False)
     if isinstance(made, list):
-        return made, {"backend": "serial", "ran_on": "serial", "workers": 1}
+        return made, {"backend": "serial", "ran_on": "serial", "workers": 1, "moves": []}
     results = made.run()
     return results, partial(plan_facts, made)
 
