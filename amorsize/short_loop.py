@@ -20,13 +20,12 @@ from amorsize.monitor import usable_cores
 from amorsize.sampler import positions
 from amorsize.source import Piece
 
-SHORT_S = 0.012
+SHORT_S = 0.016
 """Seconds of a plain loop that is over before workers are up and have done their share."""
-_FIRST_S = 0.00005
-"""Longest first call that may be one of a short loop; of a longer one the sample thinks."""
-_SINGLES = 8
-"""Items from all over the data that run before the others: should some part of it take far longer
-than the front, no block of items is to find that out."""
+_SINGLE_S, _SINGLES = 0.0002, 8
+"""Longest first call that may be one of a short loop: most of it is what any first call takes. And
+how many items from all over the data run before the others, and take no longer together: should
+some part of it take far longer than the front, no block is to find that out."""
 _TELLING_S = 0.0001
 """Seconds that tell how long the others take."""
 _BLOCK_S, _BLOCK_ITEMS, _GROWTH = 0.001, 8192, 16
@@ -60,7 +59,7 @@ def begin(function: Callable[[Any], Any], data: Sequence[Any]) -> Begun:
     """
     first = _first_call(function, data)
     loop = _ShortLoop(function, data, first)
-    if first.wall_s <= _FIRST_S and loop.try_singles():
+    if first.wall_s <= _SINGLE_S and loop.try_singles():
         loop.go_on()
     return loop.begun()
 
@@ -83,10 +82,12 @@ class _ShortLoop:
         self._singles: dict[int, list[Any]] = {}
         """Results behind it, by position."""
         self._failure: tuple[int, BaseException] | None = None
-        self._began = time.perf_counter()
+        self._blocks_s, self._blocks_items = 0.0, 0
+        """Seconds of blocks, which alone tell what an item takes, and their items."""
 
     def try_singles(self) -> bool:
         """Run items from all over the data; whether the loop still seems to be short."""
+        began = time.perf_counter()
         for position in islice(positions(len(self._data)), 1, 1 + _SINGLES):
             loop = run_loop(self._function, self._data[position : position + 1], position)
             if loop.error is None:
@@ -96,7 +97,7 @@ class _ShortLoop:
                 break
             else:
                 raise loop.error
-            if self._is_long():
+            if time.perf_counter() - began > _SINGLE_S:
                 return False
         return True
 
@@ -108,30 +109,24 @@ class _ShortLoop:
             marks = sorted([*marks, self._failure[0]])
         for mark in [*marks, length]:
             while (start := len(values)) < mark:
+                began = time.perf_counter()
                 block = self._data[start : min(mark, start + size)]
                 values += _successful(run_loop(self._function, block, start))
-                if self._is_long():
+                self._blocks_s += time.perf_counter() - began
+                self._blocks_items += len(block)
+                item_s = max(self._blocks_s / self._blocks_items, 1e-12)
+                if self._blocks_s > _TELLING_S and item_s * length > SHORT_S:
                     return
-                item_s = max(self._item_s(), 1e-12)
                 size = min(_GROWTH * size, _BLOCK_ITEMS, max(1, int(_BLOCK_S / item_s)))
             if self._failure is not None and mark == self._failure[0]:
                 raise self._failure[1]
             values += self._singles.pop(mark, [])
-        _tell(length, time.perf_counter() - self._began)
+        _tell(length, self._blocks_s)
 
     def begun(self) -> Begun:
         """What has run."""
         behind = sorted(self._singles.items())
         return Begun([(0, self._values), *behind], self._first, self._failure)
-
-    def _item_s(self) -> float:
-        """Seconds of an item, without the first call."""
-        ran = len(self._values) - 1 + len(self._singles)
-        return (time.perf_counter() - self._began) / max(1, ran)
-
-    def _is_long(self) -> bool:
-        told = time.perf_counter() - self._began > _TELLING_S
-        return told and self._item_s() * len(self._data) > SHORT_S
 
 
 def _successful(loop: LoopResult) -> list[Any]:
