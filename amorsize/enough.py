@@ -68,7 +68,7 @@ class Outlook:
     """Positions of all items from small to large, for a sample of single items that differ."""
     narrow = False
     """Whether numerical libraries are to use one thread only from now on."""
-    watch = True
+    watch: bool
     """Whether items have to be watched from now on."""
 
     def __init__(

@@ -18,6 +18,7 @@ from amorsize.enough import MANY
 from amorsize.loop import LoopResult, run_loop
 from amorsize.monitor import usable_cores
 from amorsize.sampler import positions
+from amorsize.serial import BLOCK_S, CACHED_ITEMS
 from amorsize.source import Piece
 
 SHORT_S = 0.016
@@ -28,9 +29,8 @@ how many items from all over the data run before the others, and take no longer 
 some part of it take far longer than the front, no block is to find that out."""
 _TELLING_S = 0.0001
 """Seconds that tell how long the others take."""
-_BLOCK_S, _BLOCK_ITEMS, _GROWTH = 0.001, 8192, 16
-"""Longest block, by what items have taken, as one of much longer ones is noticed at its end; its
-most items, whose results stay in a processor's cache; how many times as many the next one has."""
+_GROWTH = 16
+"""Items of the first block, and how many times as many the next one has at most."""
 
 
 class Begun(NamedTuple):
@@ -81,7 +81,8 @@ class _ShortLoop:
         """Results of the front."""
         self._singles: dict[int, list[Any]] = {}
         """Results behind it, by position."""
-        self._failure: tuple[int, BaseException] | None = None
+        self._errors: dict[int, BaseException] = {}
+        """What one of these has raised instead, after which no more of them run."""
         self._blocks_s, self._blocks_items = 0.0, 0
         """Seconds of blocks, which alone tell what an item takes, and their items."""
 
@@ -93,7 +94,7 @@ class _ShortLoop:
             if loop.error is None:
                 self._singles[position] = loop.values
             elif isinstance(loop.error, Exception):  # one before it may raise, too
-                self._failure = position, loop.error
+                self._errors[position] = loop.error
                 break
             else:
                 raise loop.error
@@ -104,10 +105,7 @@ class _ShortLoop:
     def go_on(self) -> None:
         """Run what is between them, until it is over or turns out to be long."""
         values, length, size = self._values, len(self._data), _GROWTH
-        marks = sorted(self._singles)
-        if self._failure is not None:
-            marks = sorted([*marks, self._failure[0]])
-        for mark in [*marks, length]:
+        for mark in [*sorted([*self._singles, *self._errors]), length]:
             while (start := len(values)) < mark:
                 began = time.perf_counter()
                 block = self._data[start : min(mark, start + size)]
@@ -117,16 +115,16 @@ class _ShortLoop:
                 item_s = max(self._blocks_s / self._blocks_items, 1e-12)
                 if self._blocks_s > _TELLING_S and item_s * length > SHORT_S:
                     return
-                size = min(_GROWTH * size, _BLOCK_ITEMS, max(1, int(_BLOCK_S / item_s)))
-            if self._failure is not None and mark == self._failure[0]:
-                raise self._failure[1]
+                size = min(_GROWTH * size, CACHED_ITEMS, max(1, int(BLOCK_S / item_s)))
+            if mark in self._errors:
+                raise self._errors[mark]
             values += self._singles.pop(mark, [])
         _tell(length, self._blocks_s)
 
     def begun(self) -> Begun:
         """What has run."""
-        behind = sorted(self._singles.items())
-        return Begun([(0, self._values), *behind], self._first, self._failure)
+        behind, failure = sorted(self._singles.items()), next(iter(self._errors.items()), None)
+        return Begun([(0, self._values), *behind], self._first, failure)
 
 
 def _successful(loop: LoopResult) -> list[Any]:
