@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from amorsize.monitor import usable_cores
 from benchmarks.load import wait_for_quiet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -248,7 +249,7 @@ def machine() -> dict[str, Any]:
             pass
     return {
         "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from amorsize.monitor import usable_cores
 from benchmarks import memory, oracle, overhead, summary
 from benchmarks.harness import RESULTS, Cell, Lab, machine, warm_costs
 from benchmarks.peers import CONTESTANTS, LOCAL_PEERS
@@ -84,7 +84,7 @@ def measure(workload: Workload, lab: Lab, settings: Settings) -> Outcome:
     lab.run(outcome.loop)
     loop_s = outcome.loop.seconds or 1.0
     if settings.search:
-        outcome.grid = oracle.search(workload, lab, os.cpu_count() or 1, 10 + 4 * loop_s)
+        outcome.grid = oracle.search(workload, lab, usable_cores(), 10 + 4 * loop_s)
         best = outcome.grid[: oracle.FINALISTS]
         outcome.finalists = [Cell(name, cell.contestant, cell.settings) for cell in best]
     take_turns(outcome, lab, settings, 15 + 20 * loop_s)
