@@ -74,10 +74,10 @@ def _machine(plan: Plan) -> list[str]:
         return []
     bound = limits.binding_cpu
     lines = [f"  cores       {limits.cores:g}, by {bound.source}"]
-    busy = limits.load.foreign_cores
+    busy = limits.load.taken(limits.cores)
     if busy >= NOTICEABLE_LOAD:
         lines.append(
-            f"  load        other programs keep {busy:.1f} cores busy: fewer workers pay off"
+            f"  load        other programs keep {busy:.1f} of them busy: fewer workers pay off"
         )
     if limits.memory_bytes is not None:
         lines.append(f"  memory      {size(limits.memory_bytes)} available")

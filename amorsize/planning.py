@@ -335,7 +335,7 @@ class Planning:
             large=pricing.large_figures(self.profile),
         )
         cold = traits.remote and not backend.availability().running
-        busy = self.limits.load.foreign_cores if cold or not traits.remote else 0.0
+        busy = self.limits.load.taken(self.limits.cores) if cold or not traits.remote else 0.0
         return Offer(backend.name, traits, capacity, costs, busy, cold)
 
     def _complete_profile(self, backends: Sequence[Backend], *, forced: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -22,6 +23,9 @@ _MOMENT_S = 0.0005
 # A program with more has other worries; reading their counters would take too long.
 _MAX_DESCENDANTS = 512
 
+# Looking at each task takes some 20 us; with more of them their load is taken to be spread evenly.
+_MOST_LOOKED_AT = 512
+
 
 class Contention(NamedTuple):
     """The load by others, on the CPUs this process may use."""
@@ -41,6 +45,10 @@ class Contention(NamedTuple):
     foreign_cores: float
     """Cores among this process's that others keep busy."""
 
+    cpus: int
+    """CPUs that this process may run on, those of ``foreign_cores``. More than its cores where a
+    quota or a share of a parent's limits these: then others on the rest take nothing from it."""
+
     window_s: float | None
     """Seconds over which ``steal`` and ``foreign_cores`` were measured.
 
@@ -51,6 +59,12 @@ class Contention(NamedTuple):
     facts: tuple[Fact, ...] = ()
     """The same numbers with their sources."""
 
+    def taken(self, cores: float) -> float:
+        """Of so many cores that this process may use, how many others keep busy: those that do not
+        fit on the CPUs beyond.
+        """
+        return min(cores, max(0.0, self.foreign_cores - max(0.0, self.cpus - cores)))
+
     def to_dict(self) -> dict[str, object]:
         """Return the contention as plain data for JSON."""
         return {
@@ -59,6 +73,7 @@ class Contention(NamedTuple):
             "load15": self.load15,
             "steal": self.steal,
             "foreign_cores": self.foreign_cores,
+            "cpus": self.cpus,
             "window_s": self.window_s,
             "facts": [fact.to_dict() for fact in self.facts],
         }
@@ -110,7 +125,8 @@ def contention(
         note = "estimated from the load average and the tasks running now"
         facts.append(Fact("foreign", foreign, "cores", _LOAD_SOURCE, note, limiting=False))
     load1, load5, load15 = loads or (None, None, None)
-    found = Contention(load1, load5, load15, steal, foreign, window or None, tuple(facts))
+    cpus = len(allowed_cpus(host) or ()) or int(logical_cores(host).value)
+    found = Contention(load1, load5, load15, steal, foreign, cpus, window or None, tuple(facts))
     return found, now
 
 
@@ -200,8 +216,39 @@ def _estimated(host: Host, loads: tuple[float, float, float] | None) -> float:
     busy = loads[0] if others is None else min(loads[0], others)
     logical = logical_cores(host).value
     allowed = allowed_cpus(host)
-    share = min(1.0, len(allowed) / logical) if allowed else 1.0
-    return min(busy, logical) * share
+    if not allowed or len(allowed) >= logical:
+        return min(busy, logical)
+    near = _running_on(host, allowed) if busy else 0
+    return min(busy, logical) * len(allowed) / logical if near is None else min(busy, near)
+
+
+def _running_on(host: Host, allowed: frozenset[int]) -> int | None:
+    """Return how many tasks of other processes are on the allowed CPUs or wait for them: where a
+    process is bound to some CPUs, the load of the machine may be on all others. ``None`` if there
+    are too many tasks to look at each. Containers do not see those of others: what is not seen
+    counts as idle, as a run whose workers get less than they were promised notices that.
+    """
+    running = looked = 0
+    own = str(host.pid or os.getpid())
+    waiting = [f"/proc/{name}" for name in host.entries("/proc") if name.isdigit() and name != own]
+    while waiting:
+        looked += 1
+        if looked + len(waiting) > _MOST_LOOKED_AT:
+            return None
+        task = waiting.pop()
+        fields = (host.read(f"{task}/stat") or "").rpartition(")")[2].split()
+        if len(fields) <= _PROCESSOR:
+            continue  # it has ended
+        is_process = task.count("/") == 2
+        if is_process and (whole(fields[_THREADS]) or 1) > 1:
+            waiting += [f"{task}/task/{thread}" for thread in host.entries(f"{task}/task")]
+        else:
+            running += fields[0] == "R" and whole(fields[_PROCESSOR]) in allowed
+    return running
+
+
+# Of the fields of a task's stat after its command: numbers of threads and of the CPU.
+_THREADS, _PROCESSOR = 17, 36
 
 
 def _others_running(host: Host) -> int | None:

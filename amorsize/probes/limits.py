@@ -61,7 +61,7 @@ class Limits(NamedTuple):
     @property
     def free_cores(self) -> float:
         """Cores that others leave idle now; never less than one, or ``cores`` if that is less."""
-        return max(self.cores - self.load.foreign_cores, min(1.0, self.cores))
+        return max(self.cores - self.load.taken(self.cores), min(1.0, self.cores))
 
     def workers_that_fit(self, worker_bytes: float) -> int:
         """Return how many workers of this many bytes each the memory holds, up to ``workers``.

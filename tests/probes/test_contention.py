@@ -33,9 +33,34 @@ def test_ones_own_past_is_not_a_foreign_load(machine: Machine) -> None:
     assert found.foreign_cores == 0
 
 
-def test_the_estimate_is_scaled_to_the_allowed_cpus(machine: Machine) -> None:
-    host = machine({"/proc/loadavg": "4.0 4.0 4.0 9/200 99\n"}, affinity=frozenset({0, 1}))
-    assert contention(host)[0].foreign_cores == 1
+def task(state: str, cpu: int, threads: int = 1) -> str:
+    rest = " ".join(["1"] * 16 + [str(threads)] + ["0"] * 18 + [str(cpu)] + ["0"] * 5)
+    return f"1 (some (odd) name) {state} {rest}\n"
+
+
+def test_a_bound_process_counts_who_is_on_its_cpus(machine: Machine) -> None:
+    """The load of the machine may all be on the CPUs that it may not use."""
+    tree = {
+        "/proc/loadavg": "9.0 4.0 4.0 7/200 99\n",
+        **{f"/proc/{n}/stat": task("R", 4) for n in (10, 11, 12)},
+        "/proc/13/stat": task("S", 0),
+        "/proc/14/stat": task("R", 1),
+        "/proc/15/stat": task("S", 0, threads=3),
+        "/proc/15/task/15/stat": task("S", 0),
+        "/proc/15/task/16/stat": task("R", 0),
+        "/proc/15/task/17/stat": task("R", 5),
+        "/proc/16/stat": "gone",
+    }
+    bound = frozenset({0, 1})
+    assert contention(machine(tree, affinity=bound))[0].foreign_cores == 2
+    assert contention(machine({}, affinity=frozenset({2, 3})))[0].foreign_cores == 0
+    assert contention(machine({}, affinity=frozenset(range(8))))[0].foreign_cores == 6
+
+
+def test_among_too_many_tasks_the_load_is_taken_to_be_spread(machine: Machine) -> None:
+    tree = {f"/proc/{n}/stat": task("S", 5) for n in range(1000, 1600)}
+    tree["/proc/loadavg"] = "4.0 4.0 4.0 9/200 99\n"
+    assert contention(machine(tree, affinity=frozenset({0, 1})))[0].foreign_cores == 1
 
 
 def test_two_readings_measure_what_others_used(machine: Machine) -> None:

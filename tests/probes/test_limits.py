@@ -168,6 +168,9 @@ def test_workers_that_fit_into_memory(machine: Machine, worker_bytes: int, worke
         ("2.0 0 0 9/99 1", 8, 6),
         ("20 20 20 30/99 1", 8, 1),
         ("20 20 20 30/99 1", 0.5, 0.5),
+        ("20 20 20 30/99 1", 3, 1),
+        ("5.0 0 0 9/99 1", 3, 3),
+        ("6.0 0 0 9/99 1", 3, 2),
     ],
 )
 def test_cores_that_others_leave(machine: Machine, loadavg: str, cores: float, free: float) -> None:
