@@ -13,6 +13,10 @@ construction (a thread ships no bytes); ``fallback`` a documented default, used 
 was measured."""
 
 
+CROWD = 48
+"""Threads with which ``handover_s`` is measured."""
+
+
 class Check(NamedTuple):
     """One question a measured figure had to answer."""
 

@@ -24,7 +24,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from amorsize.backend import Traits
-from amorsize.costs import BackendCosts
+from amorsize.costs import CROWD, BackendCosts
 from amorsize.naps import SHORT_S, WAITS
 from amorsize.profile import Profile
 from amorsize.schedule import Schedule, Shape
@@ -42,9 +42,10 @@ _NO_S = 1e-12
 """Seconds that are none: of less, quotients run over."""
 _BUSY = 0.4
 """Share of the CPU seconds of waking up that is left where the processor was not idle before."""
-_MOST_BEARABLE, _BEARABLE_THREADS, _EDGE = 4.0, 48.0, 0.15
-"""By how many times a few threads may want a lock more often than it can be handed over, without
-piling up; number of threads among which it is twice as often as one; and how blurred that is."""
+_PILED_UP, _EDGE, _IN_STEP = 4.0, 4.0, 50.0
+"""Threads of which half are in the pile while they want a lock more often than it can be handed
+over; how sharp the edge is, as the power of a norm, where infinity were a kink; and hand-overs that
+an even wait lasts as long as, whose threads half stay in step."""
 
 
 class Term(NamedTuple):
@@ -341,21 +342,23 @@ def _gil_s(
 def _crowded_s(hold_s: float, profile: Profile, workers: int, costs: BackendCosts) -> float:
     """Seconds an item takes among many that wait a short time and then want the lock. As long as
     they are few, the lock is free when one wakes up. Where it is not, it has to be handed over,
-    which takes longer than most hold it; from then on more and more wait for it, and each item
-    takes a hand-over. Many threads get there sooner than few, which a chance pile-up does not
-    carry that far (``python -m benchmarks crowds``).
+    which takes longer than most hold it; then an item takes a hand-over, however many there are:
+    as many as are measured with a crowd, and fewer of a few threads, some of which find the lock
+    free all the same. Threads that have begun together and wait evenly stay in step, if they wait
+    long: then each wait is followed by all of them in a row. Very uneven items come in clusters, so
+    that their edge is blurred (``python -m benchmarks crowds``).
     """
     if costs.handover_s is None:
         return 0.0
-    handover_s = costs.handover_s.value
+    handover_s = max(costs.handover_s.value, _NO_S)
     apart_s = max(profile.item_s, hold_s) / workers
-    # Very uneven items come in clusters: short ones follow each other closely.
+    piled_up = workers / (workers + _PILED_UP) * (CROWD + _PILED_UP) / CROWD
+    crowded_s = hold_s + piled_up * handover_s
     uneven = profile.item_sd_s / max(profile.item_s, _NO_S)
-    closely_s = apart_s / (1 + max(0.0, uneven - 0.5) / 2)
-    bearable = min(_MOST_BEARABLE, 1 + _BEARABLE_THREADS / workers)
-    edge_s = hold_s + handover_s / bearable
-    crowd = min(1.0, max(0.0, 0.5 + (edge_s - closely_s) / (2 * _EDGE * edge_s)))
-    return crowd * (hold_s + handover_s) + (1 - crowd) * apart_s
+    in_step = max(0.0, 1 - 2 * uneven) * (profile.item_s / handover_s / _IN_STEP) ** 2
+    power = (1 + (_EDGE - 1) / (1 + in_step)) / (1 + max(0.0, uneven - 0.5))
+    longer_s, shorter_s = max(apart_s, crowded_s), min(apart_s, crowded_s)
+    return longer_s * math.pow(1 + math.pow(shorter_s / longer_s, power), 1 / power)
 
 
 def _pages_s(profile: Profile, configuration: Configuration, workers: int, items: int) -> float:

@@ -87,6 +87,8 @@ class Monitor:
         """Largest resident size seen while watching, in bytes."""
         self._cpu_s, self._clock = 0.0, -1
         """CPU seconds of threads that have watched, and the clock of the one that does."""
+        self._handing_s = 0.0
+        """CPU seconds that starting the second of them took the first one."""
         self._stop, self._ended = _thread.allocate_lock(), _thread.allocate_lock()
         """Held until the watch is to end, and until it has ended."""
         self._home = os.getpid()
@@ -148,12 +150,12 @@ class Monitor:
         """CPU seconds that watching, and what was done meanwhile, have taken so far: not the
         function's. Where the system does not tell them of another thread, once it has ended.
         """
-        before_s = self._cpu_s
+        before_s = self._cpu_s + self._handing_s
         clock = self._clock  # in this order: what one has taken does not count twice
         try:
             return before_s + time.clock_gettime(clock) if clock != -1 else before_s
         except OSError:  # it has just ended
-            return self._cpu_s
+            return self._cpu_s + self._handing_s
 
     @property
     def watched_s(self) -> float:
@@ -189,9 +191,11 @@ class Monitor:
         try:
             handed_over = self._look()
         finally:
-            self._clock, self._cpu_s = -1, self._cpu_s + time.thread_time()
+            spent_s = time.thread_time()
+            self._clock, self._cpu_s = -1, self._cpu_s + spent_s
             if handed_over:
                 self._hand_over()
+                self._handing_s = time.thread_time() - spent_s
             else:
                 self._ended.release()
 

@@ -13,11 +13,9 @@ from amorsize.calibration import quality
 from amorsize.calibration.bounded import Budget
 from amorsize.calibration.probe import opened
 from amorsize.calibration.repeats import repeated, summary
-from amorsize.costs import Figure
+from amorsize.costs import CROWD, Figure
 
 _NAP = Ask(nap_s=1e-6)
-_CROWD = 48
-"""Threads that crowd the lock with naps so short."""
 _NAPS, _ALONE = 1000, 50
 """Naps of all of them together, and of one alone."""
 
@@ -43,7 +41,7 @@ def handover(backend: Backend, budget: Budget) -> Handover:
         return Handover(None, waking)
 
     def crowd() -> float:
-        with opened(backend, _CROWD, budget, (_NAP,) * _NAPS) as probe:
+        with opened(backend, CROWD, budget, (_NAP,) * _NAPS) as probe:
             return probe.asked(_NAPS).wall_s / _NAPS
 
     crowded = summary(repeated(crowd, budget, least=2, most=4))

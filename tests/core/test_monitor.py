@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from statistics import median
 
 import pytest
 
@@ -130,6 +131,25 @@ def test_what_is_done_meanwhile_is_not_the_functions() -> None:
     assert monitor.cpu_s >= 0.02
     assert monitor.held_share < 0.5
     assert sys.getswitchinterval() == pytest.approx(0.005)
+
+
+def test_handing_the_watch_over_is_not_the_functions() -> None:
+    """Two threads leave no more than twice what one does, its start and end, and some for chance:
+    many a function that waits computes for no longer than making a thread takes.
+    """
+
+    def unexplained_s(meanwhile: Sequence[Callable[[], object]] = ()) -> float:
+        everything, mine = time.process_time(), time.thread_time()
+        monitor = Monitor(meanwhile=meanwhile)
+        monitor.start()
+        wait()
+        monitor.stop()
+        monitor.leave()
+        others_s = time.process_time() - everything - (time.thread_time() - mine)
+        return others_s - monitor.cpu_s
+
+    one = median(unexplained_s() for _ in range(15))
+    assert median(unexplained_s([lambda: spend(0.002)]) for _ in range(15)) < 3 * one
 
 
 def test_a_function_that_begins_to_compute_meanwhile_is_seen_to_hold_the_lock() -> None:
