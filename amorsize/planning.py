@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from amorsize import pricing
 from amorsize.backend import Backend
 from amorsize.contest import contested
 from amorsize.costs import declared
+from amorsize.enough import WAITING
 from amorsize.errors import InvalidArgument, UnpicklableFunction, UnpicklableItem, UnpicklableResult
 from amorsize.guard import guarded
 from amorsize.model import bound
@@ -19,6 +21,8 @@ from amorsize.planner import (
     NOISE_S,
     NOISE_SHARE,
     PARALLEL_FLOOR_S,
+    TIE_S,
+    TIE_SHARE,
     Candidate,
     Decision,
     Offer,
@@ -49,6 +53,8 @@ _SEED_REFUSES_THREADS = (
 _DISCOVERY_PAYS_S = 0.5
 """Below this many seconds of plain loop it does not pay to look for engines: discovering
 plugins takes a good part of it, and no engine on another host answers much faster."""
+_LETS_GO = 0.5
+"""Cores' worth of the interpreter's lock that items may hold, for threads to use all cores."""
 _STARTS_PAY = 10
 """Starts of an engine that is not up, which a loop must take for the engine to be priced: looking
 up what it would cost takes a part of a short run, and it is told of only where it is an advice."""
@@ -272,7 +278,8 @@ class Planning:
         refusals = list(refused)
         for backend in backends:
             try:
-                if not forced and (objection := self._starts_too_late(backend)):
+                objection = self._starts_too_late(backend) or self._loses(backend, offers, wish)
+                if objection and not forced:
                     refusals.append(Refusal(backend.name, objection))
                     continue
                 offers[backend.name] = self._offer(backend, serial_s, pays_anyway)
@@ -299,6 +306,28 @@ class Planning:
             return ""
         than = "takes longer than" if serial_s < start_s else "hardly pays for"
         return f"it is not up, and starting it {than} the loop of {serial_s:.2g} s"
+
+    def _loses(self, backend: Backend, offers: Mapping[str, Offer], wish: Wish) -> str:
+        """Why an engine of this host need not be priced; empty if it must: where threads lose next
+        to nothing of what all cores can do, processes that are not up could save no more than the
+        noise, and threads are simpler.
+        """
+        traits, profile, limits = backend.traits, self.profile, self.limits
+        if limits is None or traits.shares_memory or traits.inline or traits.remote:
+            return ""
+        lets_go = (
+            profile.gil_share * limits.cores < _LETS_GO and not profile.waiting_share > WAITING
+        )
+        if not lets_go or backend.availability().running or profile.remaining is None:
+            return ""
+        threads = [offer for offer in offers.values() if offer.traits.shares_gil]
+        if not threads:
+            return ""
+        item_s = min(profile.item_s, profile.item_cpu_s, profile.item_alone_s or math.inf)
+        work_s = max(item_s / limits.cores, profile.outputs.load_s) * profile.remaining
+        best_s = decide(profile, threads, wish).chosen.prediction.seconds
+        is_tie = best_s <= (work_s + PARALLEL_FLOOR_S) * (1 + TIE_SHARE) + TIE_S
+        return "no faster than threads, which use all cores and start at once" if is_tie else ""
 
     def _settle(
         self, offers: dict[str, Offer], backends: Sequence[Backend], wish: Wish, best_s: float
