@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from amorsize.probes.host import Host
 
@@ -28,6 +28,9 @@ _OTHER_POOLS = ("libgomp", "libiomp", "libomp", "libtbb", "libmkl", "libblis", "
 _PREFIXES = ("scipy_openblas_", "openblas_")
 _SUFFIXES = ("64_", "")
 
+_SIZE = "blas_cpu_number"
+_VARIABLES = (_SIZE, "blas_num_threads", "blas_server_avail")
+
 _PTHREADS = 1  # what openblas_get_parallel() returns for a pool of POSIX threads
 
 
@@ -35,7 +38,7 @@ class Library:
     """One OpenBLAS library that is loaded into this process."""
 
     def __init__(self, path: str) -> None:
-        self._library = _loaded(path)
+        self._library, self._path = _loaded(path), path
 
     @property
     def size(self) -> int | None:
@@ -49,7 +52,7 @@ class Library:
         would start it, whatever the count, and new threads spin for some 25-100 ms on cores
         that other workers need. So there, the number alone is set.
         """
-        number = self._variable("blas_cpu_number")
+        number = self._variable(_SIZE)
         if number is not None and self._running() == 0:
             number.value = count
             if self.size == count:
@@ -76,15 +79,41 @@ class Library:
         try:
             return ctypes.c_int.in_dll(self._library, name)
         except ValueError:  # not exported by this build
+            place = self._hidden(name)
+            return None if place is None else ctypes.c_int.from_address(place)
+
+    def _hidden(self, name: str) -> int | None:
+        """Where a variable is that is not exported, as none is since OpenBLAS 0.3.34: as far from a
+        function that is as in the library's file. ``None`` if that cannot be told, or if what is
+        at the place of the pool's size is not its size.
+        """
+        import ctypes
+
+        function = self._function("get_num_threads")
+        if function is None:
             return None
+        from amorsize.probes.symbols import offsets
+
+        known = offsets(self._path, (function.__name__, *_VARIABLES))
+        if not {function.__name__, _SIZE, name} <= known.keys():
+            return None
+        here = ctypes.cast(function, ctypes.c_void_p).value or 0
+        begin = here - known[function.__name__]
+        told = ctypes.c_int.from_address(begin + known[_SIZE]).value
+        return begin + known[name] if told == self.size else None
 
     def _call(self, name: str, *arguments: int) -> int | None:
-        """Call a function by its plain name, whatever this build calls it."""
+        """Call a function by its plain name."""
+        function = self._function(name)
+        return None if function is None else int(function(*arguments) or 0)
+
+    def _function(self, name: str) -> Any:
+        """A function by its plain name, whatever this build calls it."""
         for prefix in _PREFIXES:
             for suffix in _SUFFIXES:
                 function = getattr(self._library, f"{prefix}{name}{suffix}", None)
                 if function is not None:
-                    return int(function(*arguments) or 0)
+                    return function
         return None
 
 
