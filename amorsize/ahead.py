@@ -14,6 +14,7 @@ import amorsize.arrivals
 import amorsize.executors
 import amorsize.probes.blas
 import amorsize.probes.openblas
+import amorsize.probes.symbols
 import amorsize.sharing
 import amorsize.sizes
 from amorsize.rooms import keep_freed_memory

@@ -267,9 +267,7 @@ class Planning:
         fixed_chunks: bool = False,
     ) -> Decision:
         self.limits = limits()
-        self._complete_profile(backends, forced=forced)
-        if forced:
-            self._check_travel(backends[0])
+        self._refine(buffer_bytes=large_buffers(self.sample))
         wish = Wish(self.workers, self.chunk_size, fixed_chunks, self.limits.shared_memory_bytes)
         serial_s = self.profile.serial_s
         # What drowns in the run is measured in any case: the prediction gains by it.
@@ -282,6 +280,7 @@ class Planning:
                 if objection and not forced:
                     refusals.append(Refusal(backend.name, objection))
                     continue
+                self._look_what_moves(backend, forced=forced)
                 offers[backend.name] = self._offer(backend, serial_s, pays_anyway)
             except Exception as error:  # a plugin's own: it stops no other backend
                 if forced:
@@ -367,24 +366,22 @@ class Planning:
         busy = self.limits.load.taken(self.limits.cores) if cold or not traits.remote else 0.0
         return Offer(backend.name, traits, capacity, costs, busy, cold)
 
-    def _complete_profile(self, backends: Sequence[Backend], *, forced: bool) -> None:
-        """Look how much items move, and measure what sending takes, if a backend in play sends."""
-        self._refine(buffer_bytes=large_buffers(self.sample))
-        sends = [b for b in backends if not (b.traits.shares_memory or b.traits.inline)]
-        ships = [
-            backend
-            for backend in sends
-            if not backend.traits.inherits_memory
-            and (forced or not backend.traits.remote or backend.availability().running)
-        ]
-        if sends:
-            self._measure_packing(inputs=bool(ships))
+    def _look_what_moves(self, backend: Backend, *, forced: bool) -> None:
+        """Measure what sending takes, if a backend in play sends."""
+        traits = backend.traits
+        if traits.shares_memory or traits.inline:
+            return
+        in_play = forced or not traits.remote or backend.availability().running
+        ships = in_play and not traits.inherits_memory
+        self._measure_packing(inputs=ships)
         if ships and self.payload is None and not self.profile.function_error:
             try:
                 self.payload = pack_function(self.travelling)
                 self._refine(function_bytes=self.payload.nbytes)
             except UnpicklableFunction as error:
                 self._refine(function_error=str(error.__cause__ or error))
+        if forced:
+            self._check_travel(backend)
 
     def _measure_packing(self, *, inputs: bool) -> None:
         done_inputs, done_outputs = self._packed
