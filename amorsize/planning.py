@@ -29,6 +29,7 @@ from amorsize.planner import (
     Refusal,
     Wish,
     decide,
+    fair_share,
     serial_only,
 )
 from amorsize.plugins import registry, state_of
@@ -274,7 +275,7 @@ class Planning:
         pays_anyway = pricing.CALIBRATION_SHARE if forced else pricing.UNNOTICED_SHARE
         offers: dict[str, Offer] = {}
         refusals = list(refused)
-        for backend in backends:
+        for backend in sorted(backends, key=lambda one: one.traits.rank):
             try:
                 objection = self._starts_too_late(backend) or self._loses(backend, offers, wish)
                 if objection and not forced:
@@ -323,7 +324,8 @@ class Planning:
         if not threads:
             return ""
         item_s = min(profile.item_s, profile.item_cpu_s, profile.item_alone_s or math.inf)
-        work_s = max(item_s / limits.cores, profile.outputs.load_s) * profile.remaining
+        cores = fair_share(limits.cores, limits.workers, limits.load.taken(limits.cores))
+        work_s = max(item_s / cores, profile.outputs.load_s) * profile.remaining
         best_s = decide(profile, threads, wish).chosen.prediction.seconds
         is_tie = best_s <= (work_s + PARALLEL_FLOOR_S) * (1 + TIE_SHARE) + TIE_S
         return "no faster than threads, which use all cores and start at once" if is_tie else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import os
 import signal
@@ -33,6 +34,7 @@ from amorsize.errors import (
     NotIterable,
     UnpicklableResult,
 )
+from amorsize.monitor import usable_cores
 from amorsize.plugins import registry
 from amorsize.probes import Limits
 
@@ -365,7 +367,7 @@ class Elsewhere(amorsize.Backend):
         return super().fallback_costs()._replace(startup_s=fallback(self.startup_s))
 
     def capacity(self, limits: Limits) -> Capacity:
-        raise AssertionError("a loop of milliseconds does not ask for it")
+        raise AssertionError("this loop does not ask for it")
 
     def open(self, request: OpenRequest) -> Session:
         raise AssertionError("it is not to be started")
@@ -386,3 +388,24 @@ def test_an_engine_that_would_have_to_be_started_is_not_priced_for_a_short_loop(
     finally:
         registry().remove("elsewhere")
     assert f"elsewhere: it is not up, and starting it {told}" in str(plan)
+
+
+class AnotherPool(Elsewhere):
+    """Processes of this host that are not up, and cannot be asked what they cost."""
+
+    name = "another-pool"
+    traits = Traits(inherits_memory=True)
+
+
+@pytest.mark.measures
+@pytest.mark.skipif(usable_cores() < 2, reason="threads cannot save anything on one core")
+def test_processes_are_not_priced_where_threads_lose_nothing() -> None:
+    plugin = types.ModuleType("another_pool")
+    plugin.amorsize_backends = amorsize.hookimpl(lambda: [AnotherPool(0.1)])  # type: ignore[attr-defined]
+    registry().add(plugin, "another-pool")
+    try:
+        plan = amorsize.plan(lambda block: hashlib.sha256(block).digest(), [bytes(2_000_000)] * 150)
+    finally:
+        registry().remove("another-pool")
+    assert plan.backend == "threads"
+    assert "another-pool: no faster than threads" in str(plan)
