@@ -277,8 +277,7 @@ class Planning:
         refusals = list(refused)
         for backend in sorted(backends, key=lambda one: one.traits.rank):
             try:
-                objection = self._starts_too_late(backend) or self._loses(backend, offers, wish)
-                if objection and not forced:
+                if not forced and (objection := self._why_not(backend, offers, wish)):
                     refusals.append(Refusal(backend.name, objection))
                     continue
                 self._look_what_moves(backend, forced=forced)
@@ -293,6 +292,10 @@ class Planning:
             decision = decide(self.profile, list(offers.values()), wish, refusals)
         self.offers = tuple(offers.values())
         return decision
+
+    def _why_not(self, backend: Backend, offers: Mapping[str, Offer], wish: Wish) -> str:
+        """Why a backend need not be priced; empty if it must."""
+        return self._starts_too_late(backend) or self._loses(backend, offers, wish)
 
     def _starts_too_late(self, backend: Backend) -> str:
         """Why an engine need not be priced; empty if it must: one that is not up on other hosts is

@@ -26,6 +26,9 @@ _MAX_DESCENDANTS = 512
 # Looking at each task takes some 20 us; with more of them their load is taken to be spread evenly.
 _MOST_LOOKED_AT = 512
 
+# Of the fields of a task's stat after its command: how many threads, and on which CPU.
+_THREADS, _PROCESSOR = 17, 36
+
 
 class Contention(NamedTuple):
     """The load by others, on the CPUs this process may use."""
@@ -245,10 +248,6 @@ def _running_on(host: Host, allowed: frozenset[int]) -> int | None:
         else:
             running += fields[0] == "R" and whole(fields[_PROCESSOR]) in allowed
     return running
-
-
-# Of the fields of a task's stat after its command: numbers of threads and of the CPU.
-_THREADS, _PROCESSOR = 17, 36
 
 
 def _others_running(host: Host) -> int | None:

@@ -35,12 +35,14 @@ def test_the_longest_of_items_half_of_which_take_nothing_are_no_giants() -> None
     assert giants(source_of([*data, 0.5]), 0.0008, len(data), 8) == [1600]
 
 
+@pytest.mark.measures  # a machine may be too busy to start the worker that has the giant
 @pytest.mark.parametrize("backend", ["threads", "multiprocessing"])
 def test_a_giant_at_the_end_of_the_data_starts_first(backend: str, tmp_path: Path) -> None:
     def work(seconds: float) -> float:
         if seconds == GIANT:
             usual = len(list(tmp_path.iterdir()))
-            (tmp_path / "giant").write_text(str(usual))
+            with (tmp_path / "giant").open("x") as file:  # it runs once
+                file.write(str(usual))
         else:
             (tmp_path / str(time.monotonic_ns())).touch()
         time.sleep(seconds)
@@ -49,7 +51,7 @@ def test_a_giant_at_the_end_of_the_data_starts_first(backend: str, tmp_path: Pat
     data = [USUAL] * (COUNT - 1) + [GIANT]
     plan = amorsize.plan(work, data, backend=backend, workers=2)
     assert plan.run() == data
-    assert int((tmp_path / "giant").read_text()) < COUNT / 2
+    assert int((tmp_path / "giant").read_text()) < COUNT / 2, plan.report
     assert len(list(tmp_path.iterdir())) == COUNT
 
 
