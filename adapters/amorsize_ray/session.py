@@ -60,7 +60,7 @@ _remote = lru_cache(ray.remote)
 _MOST_PREPARED = 16
 """Workers that are prepared at most: of many, chunks that are on their way prepare the others."""
 _END_S = 0.1
-"""Seconds that chunks get to end before they are cancelled."""
+"""Seconds that chunks get to end, or to begin, before they are cancelled."""
 
 
 @lru_cache(maxsize=1)
@@ -141,19 +141,29 @@ class RaySession(contract.RelaySession):
         return contract.BackendUnavailable("ray", "it was shut down", "call ray.init(...) again")
 
     def close(self, *, cancel: bool) -> None:
-        """Drop what is queued, kill what runs, and end the session if it was started here. Ray
-        aborts the caller's process if a task ends in the moment in which it is cancelled: chunks
-        nobody waits for are left alone, and short ones get the time to end here.
-        """
+        """Drop what is queued, kill what runs, and end the session if it was started here."""
         refs, self.handles, self._function = list(self.handles.values()), {}, ()
         if cancel:
             self._hurry.set()
         if cancel and refs and ray.is_initialized():
             with suppress(Exception):  # nodes may be gone
-                _, late = ray.wait(refs, num_returns=len(refs), timeout=_END_S, fetch_local=False)
-                for reference in late:
-                    ray.cancel(reference, force=True)
+                self._cancel(refs)
         self._stack.close()
+
+    def _cancel(self, refs: list[Any]) -> None:
+        """Cancel chunks, given in the order in which they were submitted. Ray aborts the caller's
+        process if a task that is cancelled is just being handed to its worker, or just ending
+        (``it != submissible_tasks_.end()``): so short ones get the time to end, those that are
+        not next are dropped from the end on, and only then what has had the time to begin.
+        """
+        next_ones = 2 * self.workers
+        for first in (next_ones, 0):
+            _, refs = ray.wait(refs, num_returns=len(refs), timeout=_END_S, fetch_local=False)
+            for reference in reversed(refs[first:]):
+                ray.cancel(reference, force=True)
+            refs = refs[:first]
+            if not refs:
+                return
 
 
 def _slots(num_cpus: float) -> int:
