@@ -145,7 +145,6 @@ class RaySession(contract.RelaySession):
         refs, self.handles, self._function = list(self.handles.values()), {}, ()
         if cancel:
             self._hurry.set()
-        if cancel and refs and ray.is_initialized():
             with suppress(Exception):  # nodes may be gone
                 self._cancel(refs)
         self._stack.close()
@@ -156,14 +155,12 @@ class RaySession(contract.RelaySession):
         (``it != submissible_tasks_.end()``): so short ones get the time to end, those that are
         not next are dropped from the end on, and only then what has had the time to begin.
         """
-        next_ones = 2 * self.workers
-        for first in (next_ones, 0):
-            _, refs = ray.wait(refs, num_returns=len(refs), timeout=_END_S, fetch_local=False)
-            for reference in reversed(refs[first:]):
-                ray.cancel(reference, force=True)
+        for first in (2 * self.workers, 0):
+            if refs and ray.is_initialized():
+                _, refs = ray.wait(refs, num_returns=len(refs), timeout=_END_S, fetch_local=False)
+                for reference in reversed(refs[first:]):
+                    ray.cancel(reference, force=True)
             refs = refs[:first]
-            if not refs:
-                return
 
 
 def _slots(num_cpus: float) -> int:
