@@ -74,7 +74,7 @@ def _machine(plan: Plan) -> list[str]:
         return []
     bound = limits.binding_cpu
     lines = [f"  cores       {limits.cores:g}, by {bound.source}"]
-    busy = limits.load.taken(limits.cores)
+    busy = limits.busy_cores
     if busy >= NOTICEABLE_LOAD:
         lines.append(
             f"  load        other programs keep {busy:.1f} of them busy: fewer workers pay off"

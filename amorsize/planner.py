@@ -181,7 +181,7 @@ def decide(
     eligible = [c for c in candidates if c.backend not in cold] or candidates
     eligible = _without_crowds(eligible, {offer.name: offer.capacity.workers for offer in offers})
     best = min(candidate.prediction.seconds for candidate in eligible)
-    tied = [candidate for candidate in eligible if _is_tie(candidate, best)]
+    tied = [candidate for candidate in eligible if is_tie(candidate, best)]
     # Among equals also the finest chunks: equal predictions trust an even sample, which a trend
     # in the data or a single long item would betray.
     chosen = min(tied, key=lambda c: (ranks[c.backend], c.workers, c.schedule.smallest))
@@ -208,7 +208,7 @@ def _without_crowds(candidates: list[Candidate], usual: Mapping[str, int]) -> li
     return [candidate for candidate in candidates if not is_crowd(candidate)]
 
 
-def _is_tie(candidate: Candidate, best_s: float) -> bool:
+def is_tie(candidate: Candidate, best_s: float) -> bool:
     """Whether the difference to the best prediction is within the noise."""
     share, seconds = (TIE_SHARE, TIE_S)
     if candidate.backend == SERIAL:
@@ -412,7 +412,7 @@ def _why_rejected(candidate: Candidate, chosen: Candidate, cold: bool) -> str:
         return "not up; a cluster is not started on this host unless it is named"
     if gap <= 0 and candidate.backend == chosen.backend and candidate.workers > chosen.workers:
         return "it saves too little for so many workers"
-    if gap <= 0 or _is_tie(candidate, chosen.prediction.seconds):
+    if gap <= 0 or is_tie(candidate, chosen.prediction.seconds):
         return "no better within the noise, and less simple"
     largest = max(candidate.prediction.terms, key=lambda term: term.seconds, default=None)
     times = candidate.prediction.seconds / max(chosen.prediction.seconds, 1e-9)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,8 +20,6 @@ from amorsize.planner import (
     NOISE_S,
     NOISE_SHARE,
     PARALLEL_FLOOR_S,
-    TIE_S,
-    TIE_SHARE,
     Candidate,
     Decision,
     Offer,
@@ -30,6 +27,7 @@ from amorsize.planner import (
     Wish,
     decide,
     fair_share,
+    is_tie,
     serial_only,
 )
 from amorsize.plugins import registry, state_of
@@ -326,12 +324,13 @@ class Planning:
         threads = [offer for offer in offers.values() if offer.traits.shares_gil]
         if not threads:
             return ""
-        item_s = min(profile.item_s, profile.item_cpu_s, profile.item_alone_s or math.inf)
-        cores = fair_share(limits.cores, limits.workers, limits.load.taken(limits.cores))
-        work_s = max(item_s / cores, profile.outputs.load_s) * profile.remaining
-        best_s = decide(profile, threads, wish).chosen.prediction.seconds
-        is_tie = best_s <= (work_s + PARALLEL_FLOOR_S) * (1 + TIE_SHARE) + TIE_S
-        return "no faster than threads, which use all cores and start at once" if is_tie else ""
+        item_s = min(profile.item_s, profile.item_alone_s or profile.item_s)
+        apart = profile._replace(item_s=item_s, gil_share=1.0)  # where threads are of no use
+        cores = fair_share(limits.cores, limits.workers, limits.busy_cores)
+        least_s = bound(apart, profile.remaining, cores, PARALLEL_FLOOR_S)
+        if not is_tie(decide(profile, threads, wish).chosen, least_s):
+            return ""
+        return "no faster than threads, which use all cores and start at once"
 
     def _settle(
         self, offers: dict[str, Offer], backends: Sequence[Backend], wish: Wish, best_s: float
@@ -368,7 +367,7 @@ class Planning:
             large=pricing.large_figures(self.profile),
         )
         cold = traits.remote and not backend.availability().running
-        busy = self.limits.load.taken(self.limits.cores) if cold or not traits.remote else 0.0
+        busy = self.limits.busy_cores if cold or not traits.remote else 0.0
         return Offer(backend.name, traits, capacity, costs, busy, cold)
 
     def _look_what_moves(self, backend: Backend, *, forced: bool) -> None:

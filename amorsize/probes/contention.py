@@ -178,10 +178,8 @@ def _descendants_ticks(host: Host) -> int:
             seen.update(fresh)
             waiting += [f"/proc/{child}" for child in fresh]
     for child in seen:
-        # The command, in brackets, may hold blanks; user, system and their sums over
-        # reaped children are the 14th to 17th fields, the 12th to 15th after it.
-        fields = (host.read(f"/proc/{child}/stat") or "").rpartition(")")[2].split()
-        ticks += sum(whole(word) or 0 for word in fields[11:15])
+        # User, system and their sums over reaped children.
+        ticks += sum(whole(word) or 0 for word in _fields(host, f"/proc/{child}")[11:15])
     return ticks
 
 
@@ -225,6 +223,13 @@ def _estimated(host: Host, loads: tuple[float, float, float] | None) -> float:
     return min(busy, logical) * len(allowed) / logical if near is None else min(busy, near)
 
 
+def _fields(host: Host, task: str) -> list[str]:
+    """What a task's stat says after its command, which is in brackets and may hold blanks; nothing
+    of one that has ended.
+    """
+    return (host.read(f"{task}/stat") or "").rpartition(")")[2].split()
+
+
 def _running_on(host: Host, allowed: frozenset[int]) -> int | None:
     """Return how many tasks of other processes are on the allowed CPUs or wait for them: where a
     process is bound to some CPUs, the load of the machine may be on all others. ``None`` if there
@@ -239,7 +244,7 @@ def _running_on(host: Host, allowed: frozenset[int]) -> int | None:
         if looked + len(waiting) > _MOST_LOOKED_AT:
             return None
         task = waiting.pop()
-        fields = (host.read(f"{task}/stat") or "").rpartition(")")[2].split()
+        fields = _fields(host, task)
         if len(fields) <= _PROCESSOR:
             continue  # it has ended
         is_process = task.count("/") == 2
@@ -260,6 +265,5 @@ def _others_running(host: Host) -> int | None:
         return None
     own = 0
     for task in host.entries(f"{host.proc}/task"):
-        state = (host.read(f"{host.proc}/task/{task}/stat") or "").rpartition(")")[2].split()[:1]
-        own += state == ["R"]
+        own += _fields(host, f"{host.proc}/task/{task}")[:1] == ["R"]
     return max(0, running - max(1, own))

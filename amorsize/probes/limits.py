@@ -59,9 +59,14 @@ class Limits(NamedTuple):
     """Ways to start processes here; Python's default first."""
 
     @property
+    def busy_cores(self) -> float:
+        """Of ``cores``, those that others keep busy now and that no spare CPU makes up for."""
+        return self.load.taken(self.cores)
+
+    @property
     def free_cores(self) -> float:
         """Cores that others leave idle now; never less than one, or ``cores`` if that is less."""
-        return max(self.cores - self.load.taken(self.cores), min(1.0, self.cores))
+        return max(self.cores - self.busy_cores, min(1.0, self.cores))
 
     def workers_that_fit(self, worker_bytes: float) -> int:
         """Return how many workers of this many bytes each the memory holds, up to ``workers``.

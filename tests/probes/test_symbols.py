@@ -15,7 +15,7 @@ from amorsize.probes.symbols import offsets
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
 
-SIZE, GETTER = "blas_cpu_number", "get_num_threads"
+SIZE = "blas_cpu_number"
 
 
 @pytest.fixture(scope="module")
@@ -29,29 +29,23 @@ def openblas() -> Path:
     return found[0]
 
 
-def names() -> tuple[str, ...]:
-    prefixes, suffixes = ("scipy_openblas_", "openblas_"), ("64_", "")
-    return tuple(f"{prefix}{GETTER}{suffix}" for prefix in prefixes for suffix in suffixes)
-
-
 def test_a_variable_is_as_far_from_a_function_as_in_the_file(openblas: Path) -> None:
     """Read where the file says, the size of the pool follows what the library is told."""
-    known = offsets(str(openblas), (*names(), SIZE))
+    library = Library(str(openblas))
+    getter = library._function("get_num_threads")
+    known = offsets(str(openblas), (getter.__name__, SIZE))
     if SIZE not in known:
         pytest.skip("this build was stripped")
-    library = ctypes.CDLL(str(openblas))
-    getter = next(name for name in known if name != SIZE)
-    here = ctypes.cast(getattr(library, getter), ctypes.c_void_p).value
+    here = ctypes.cast(getter, ctypes.c_void_p).value
     assert here is not None
-    number = ctypes.c_int.from_address(here - known[getter] + known[SIZE])
-    before = getattr(library, getter)()
-    setter = getattr(library, getter.replace("get_num", "set_num"))
+    number = ctypes.c_int.from_address(here - known[getter.__name__] + known[SIZE])
+    before = getter()
     try:
         for count in (1, before):
-            setter(count)
+            library._call("set_num_threads", count)
             assert number.value == count
     finally:
-        setter(before)
+        library._call("set_num_threads", before)
 
 
 def test_a_pool_tells_whether_it_is_up_whatever_it_exports(openblas: Path) -> None:
