@@ -146,18 +146,19 @@ def observe(
         known = _known.get(key)
     costs = (known.costs if known else None) or backend.fallback_costs()
     costs = costs.stopped(first=first)
-    each, latency = costs.startup_worker_s.value, costs.latency_s.value
+    # The first worker answers when it is up, or, where one thread starts them all and reads what
+    # they say afterwards, when all are: what lies between says nothing against the costs.
+    least_s, most_s = (costs.starting_s(n) + costs.latency_s.value for n in (1, workers))
+    expected_s = min(max(first_answer_s, least_s), most_s)
     if costs.startup_s.origin in ("fallback", "observed"):
+        startup_s = max(0.0, costs.startup_s.value + first_answer_s - expected_s)
         seen = costs._replace(
-            startup_s=Figure(max(0.0, first_answer_s - each - latency), "observed"),
-            shutdown_s=Figure(shutdown_s, "observed"),
+            startup_s=Figure(startup_s, "observed"), shutdown_s=Figure(shutdown_s, "observed")
         )
         with _lock:
             _known[key] = Stored(seen)
         return
-    compare(
-        backend, workers=workers, expected_s=costs.starting_s(1) + latency, seen_s=first_answer_s
-    )
+    compare(backend, workers=workers, expected_s=expected_s, seen_s=first_answer_s)
 
 
 def compare(backend: Backend, *, workers: int, expected_s: float, seen_s: float) -> None:

@@ -23,7 +23,7 @@ from amorsize import cost_store, pricing
 from amorsize.backend import Availability, Backend, Chunk, OpenRequest, Session, Traits
 from amorsize.calibration import CalibrationFailed, calibrate
 from amorsize.cost_store import CostStoreWarning, Stored
-from amorsize.costs import STEADY_S
+from amorsize.costs import STEADY_S, Figure
 from amorsize.plugins import registry
 from amorsize_local.processes import ProcessBackend
 from amorsize_local.threads import ThreadBackend
@@ -237,6 +237,25 @@ def test_costs_that_runs_contradict_are_measured_anew(store: Path) -> None:
     pricing.observe(backend, workers=2, first_answer_s=contradicts, shutdown_s=0.0, first=False)
     assert cost_store.load(backend, 2) is None
     assert pricing.price(backend, workers=2, worth_s=0.0).startup_s.origin == "fallback"
+
+
+def test_the_first_answer_after_all_of_many_workers_have_started_contradicts_nothing(
+    store: Path,
+) -> None:
+    backend = ThreadBackend()
+    costs, each = backend.fallback_costs(), Figure(0.001, "measured")
+    costs = costs._replace(startup_s=Figure(0.0, "measured"), startup_worker_s=each)
+    cost_store.save(backend, 128, Stored(costs))
+    for seen in (0.05, 0.08, 0.13, 0.12):  # after some of them, or all
+        pricing.forget()
+        pricing.price(backend, workers=128, worth_s=0.0)
+        pricing.observe(backend, workers=128, first_answer_s=seen, shutdown_s=0.0, first=False)
+    assert cost_store.load(backend, 128) is not None
+    for _ in range(3):
+        pricing.forget()
+        pricing.price(backend, workers=128, worth_s=0.0)
+        pricing.observe(backend, workers=128, first_answer_s=0.5, shutdown_s=0.0, first=False)
+    assert cost_store.load(backend, 128) is None
 
 
 def test_what_a_run_saw_of_a_start_does_not_keep_the_rest_from_being_measured() -> None:
