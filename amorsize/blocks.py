@@ -16,6 +16,7 @@ from amorsize.trend import trend_of
 if TYPE_CHECKING:
     from amorsize.monitor import Monitor
     from amorsize.sizes import Sized, Sizes
+    from amorsize.watched import Watched
 
 USUAL = 1.5
 """A first call that takes no more than this many times as long as the next ones, and no less than
@@ -136,6 +137,13 @@ class Blocks:
         is_usual = usual_s / USUAL <= self.all[0].per_item_s <= USUAL * usual_s
         return [self.all[0], *others] if is_usual else others
 
+    @property
+    def own_share(self) -> float:
+        """Part of a usual item's time in which the thread that runs it is on a processor."""
+        blocks = self.steady
+        wall_s = math.fsum([block.wall_s for block in blocks])
+        return math.fsum([block.cpu_s for block in blocks]) / max(wall_s, 1e-9)
+
     def inner_cores(self, spinning: int) -> float:
         """Cores that items after the first have surely kept busy by themselves; 1 if that is not
         clear. ``spinning`` threads were on a processor before, and are not theirs.
@@ -232,6 +240,7 @@ def profile_of(
     queued_s: float = 0.0,
     spinning: int = 0,
     rss_growth: int = 0,
+    before: Watched | None = None,
 ) -> Profile:
     """What a sample has found out.
 
@@ -244,6 +253,7 @@ def profile_of(
         queued_s: seconds of it in which other programs had the processor that it wanted.
         spinning: other threads that ran before the function did: what they do is not its work.
         rss_growth: bytes by which the process has grown at most.
+        before: what was seen of such items earlier.
     """
     items = source.length
     if isinstance(source, StreamSource) and source.exhausted:
@@ -261,7 +271,10 @@ def profile_of(
     others -= spinning * _TICK_S
     process = own + max(0.0, others) * wall / max(math.fsum(b.wall_s for b in told), 1e-9)
     between_s = max(0.0, monitor.watched_s + unwatched_s - seen.elapsed_s - reading_s)
-    gil_share = _gil_share(monitor, between_s, own / wall)
+    enough = monitor.watched_s >= monitor.needed_s()
+    gil_share = _gil_share(monitor, between_s, own / wall) if enough else min(1.0, own / wall)
+    if before is not None and not enough:
+        gil_share = before.gil_share
     off_share = 1.0 - process / wall - queued_s / max(seen.elapsed_s, queued_s, 1e-9)
     first, given = seen.all[0].wall_s, _new_pages(blocks)
     usual_s = known.mean_s if known.sized is None else known.sized.first_s
@@ -277,11 +290,12 @@ def profile_of(
         first_call_s=first,
         warmup_s=first - usual_s if len(seen.all) > 1 and first > 3 * usual_s else 0.0,
         gil_share=gil_share,
-        gil_measured=monitor.watched_s >= monitor.needed_s(),
+        gil_measured=enough or before is not None,
+        gil_earlier=before is not None and not enough,
         # Time off the processor with the lock held is other programs' time, not waiting.
         waiting_share=min(1.0 - gil_share, max(0.0, off_share)),
         inner_cores=max(1.0, process / wall),
-        item_rss_bytes=rss_growth,
+        item_rss_bytes=max(rss_growth, 0 if before is None else before.rss_bytes),
         fault_s=min(known.mean_s, given * page_s()) if given else 0.0,
         new_bytes=given * PAGESIZE,
         item_alone_s=_alone_s(seen.all, blocks, known.mean_s),
@@ -348,13 +362,11 @@ def _detrended(
 
 
 def _gil_share(monitor: Monitor, between_s: float, cpu_share: float) -> float:
-    """Share of the time in which the function holds the interpreter lock: all of its time on
-    the processor if the sample was too short to see. A function that mostly lets go of it
-    holds it no longer than it is on the processor; one that mostly holds it may have been
-    interrupted by other programs while it did. Between the items the sampler itself holds it.
+    """Share of the time in which the function holds the interpreter lock, as the watch has seen
+    it. A function that mostly lets go of it holds it no longer than it is on the processor; one
+    that mostly holds it may have been interrupted by other programs while it did. Between the
+    items the sampler itself holds it.
     """
-    if monitor.watched_s < monitor.needed_s():
-        return min(1.0, cpu_share)
     rest_s = monitor.watched_s - between_s
     held_s = monitor.held_share * monitor.watched_s - between_s
     held = min(1.0, max(0.0, held_s) / rest_s) if rest_s > 0 else 1.0
@@ -370,12 +382,14 @@ def error_of_mean(values: Sequence[float]) -> float:
     """Standard error of the mean, relative to it; 0 for a single value."""
     if len(values) < 2:
         return 0.0
-    return deviation(values) / math.sqrt(len(values)) / (mean(values) or 1.0)
+    center = mean(values)
+    return _deviation(values, center) / math.sqrt(len(values)) / (center or 1.0)
 
 
 def deviation(values: Sequence[float]) -> float:
     """Sample standard deviation; ``statistics`` would cost more to import than the sample."""
-    if len(values) < 2:
-        return 0.0
-    center = mean(values)
-    return math.sqrt(math.fsum((value - center) ** 2 for value in values) / (len(values) - 1))
+    return _deviation(values, mean(values)) if len(values) > 1 else 0.0
+
+
+def _deviation(values: Sequence[float], center: float) -> float:
+    return math.sqrt(math.fsum([(value - center) ** 2 for value in values]) / (len(values) - 1))

@@ -7,6 +7,7 @@ last time took some times as long as it did, by its CPU seconds.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from amorsize.blocks import STEADY, STEADY_BY_SIZE, Blocks, Estimate, mean
 from amorsize.monitor import usable_cores
@@ -37,7 +38,7 @@ INNER_CORES = 1.3
 """Cores that an item keeps busy by itself from which on it matters what it takes with one."""
 WORTHLESS_S = 0.010
 """Seconds of plain loop left below which no decision is worth another sample."""
-_BLOCK_S = 0.0002
+_BLOCK_S = 0.0005
 """Seconds a timed block should take: a thousand times the cost of reading the clocks."""
 _THINKING = 8.0
 """Items run for so many times as long as thinking about them took, before that is done again."""
@@ -60,6 +61,8 @@ class Outlook:
         needed_s: seconds of watching that tell whether the interpreter's lock is held.
         spinning: other threads that ran before the function did.
         may_narrow: whether items may be run with one thread of numerical libraries.
+        like_before: whether the items are like those of an earlier sample, which tells what else
+            watching would.
     """
 
     size = 1
@@ -80,13 +83,16 @@ class Outlook:
         needed_s: float,
         spinning: int,
         may_narrow: bool,
+        like_before: Callable[[], bool] | None = None,
     ) -> None:
         self._seen, self._length, self._positions = seen, length, positions
         self._needed_s, self._spinning, self._may_narrow = needed_s, spinning, may_narrow
         self._again_s = self._unwatched_s = 0.0
         """Seconds of items, and of reading them, after which to think again, and before the watch
         began."""
-        self.watch = length is None or length < MANY * usable_cores()
+        self._like_before = like_before
+        few = length is None or length < MANY * usable_cores()
+        self.watch = few and like_before is None
 
     def is_enough(self, reading_s: float) -> bool:
         """Whether the sample is, after another block; ``reading_s`` seconds of it went into
@@ -104,13 +110,17 @@ class Outlook:
         left = None if self._length is None else self._length - seen.items
         # The first call has to be made in any case; what it builds, later ones need not.
         budget_left_s = self._budget_s(known, left) - (spent_s - seen.all[0].wall_s) - known.mean_s
-        if self._suffices(known, left, spent_s, budget_left_s):
+        unseen_s = self._unseen_s(known.mean_s, left, spent_s)
+        if self._suffices(known, left, budget_left_s, watched=unseen_s <= 0):
             return True
         self.size = self._size()
         self.order = self._order(known)
         if len(seen.all) >= _ALWAYS and not self._is_growing():
             pause_s = _THINKING * (time.thread_time() - begin)
-            if budget_left_s > 0:
+            if unseen_s > 0:  # the sample ends no earlier, whatever is thought
+                share = 1.0 if known.error <= STEADY else 0.5
+                pause_s = min(max(pause_s, share * unseen_s), unseen_s)
+            elif budget_left_s > 0:
                 pause_s = min(pause_s, budget_left_s)
             self._again_s = spent_s + pause_s
         return False
@@ -130,25 +140,32 @@ class Outlook:
         serial_s = item_s * (self._length - seen.items)
         return serial_s > WORTHLESS_S and item_s * inner < SECOND_SHARE * serial_s
 
+    def _unseen_s(self, item_s: float, left: int | None, spent_s: float) -> float:
+        """Seconds for which items have yet to be watched until that tells a GIL share: some
+        milliseconds where it matters, and where it shows: of naps, waking up is most of what it
+        would be a share of.
+        """
+        needed_s = self._needed_s
+        if item_s * (left or 0) < 10 * needed_s:
+            return 0.0
+        if self._like_before is not None and self._like_before():
+            return 0.0
+        if not self.watch and spent_s >= _WATCHED_S:
+            self.watch, self._unwatched_s = True, spent_s
+        if item_s >= needed_s or self._naps():
+            return 0.0
+        return needed_s - (spent_s - self._unwatched_s)
+
     def _suffices(
-        self, known: Estimate, left: int | None, spent_s: float, budget_left_s: float
+        self, known: Estimate, left: int | None, budget_left_s: float, *, watched: bool
     ) -> bool:
         if left is not None and left <= 0:
             return True
-        seen, serial_s = self._seen, known.mean_s * (left or 0)
-        # A GIL share needs some milliseconds of watching: go on that long where it matters, and
-        # where it shows: of naps, waking up is most of what it would be a share of.
-        needed_s = self._needed_s
-        long = serial_s >= 10 * needed_s
-        if long and not self.watch and spent_s >= _WATCHED_S:
-            self.watch, self._unwatched_s = True, spent_s
-        matters = long and known.mean_s < needed_s and not self._naps()
-        watched = not matters or spent_s - self._unwatched_s >= needed_s
         if budget_left_s < 0 and watched:
             return True
-        if len(seen.all) < _ALWAYS or self._is_growing():
+        if len(self._seen.all) < _ALWAYS or self._is_growing():
             return False
-        if left and (1 + 2 * known.error) * serial_s < WORTHLESS_S:
+        if left and (1 + 2 * known.error) * known.mean_s * left < WORTHLESS_S:
             return True
         return watched and known.error < (STEADY if known.sized is None else STEADY_BY_SIZE)
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING
 
+from amorsize import watched
 from amorsize.backend import Backend, OpenRequest
 from amorsize.collect import subtract
 from amorsize.enough import WAITING
@@ -180,6 +181,8 @@ class Execution:
             return
         from amorsize import pricing
 
+        if report.moves:  # the function is not what it seemed to be
+            watched.forget(self._planning.runnable)
         first = pricing.started(self._backend)
         if self._is_inline() or report.moves or report.lost_workers:
             return

@@ -100,6 +100,8 @@ class Profile(NamedTuple):
     little, or where the system does not tell."""
     buffer_bytes: float = 0.0
     """Bytes of the large buffers (arrays) that an item and its result consist of."""
+    gil_earlier: bool = False
+    """Whether the GIL share is that of an earlier plan of this process, whose items were alike."""
     waking_s: float = 0.0
     """CPU seconds that a wait as long as an item's took by itself beside the sample; 0 where items
     do not wait, or where that plays no part."""

@@ -15,6 +15,7 @@ from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from amorsize import watched
 from amorsize.blocks import Block, Blocks, profile_of, unknown
 from amorsize.enough import BUDGET_S, Outlook
 from amorsize.errors import ItemError
@@ -91,9 +92,26 @@ class _Recorder:
         """CPU seconds that watching has taken in another thread: not the function's."""
         self.narrowed: InnerThreads | None = None
         """What lets numerical libraries use one thread only, once that is so."""
+        self.before = watched.of(function) if elsewhere is None else None
+        """What an earlier sample has seen of the function."""
         self.needed_s = Monitor.needed_s()
         """Seconds of watching that tell something: by the switch interval before the watch, which
         shortens it while planning is prepared."""
+
+    def like_before(self) -> bool:
+        """Whether the items are like those of that one."""
+        if self.before is None or not self.last_items:
+            return False
+        seen = self.seen
+        kind, item_s = type(self.last_items[0]), seen.estimate().mean_s
+        return self.before.is_like(kind, item_s, seen.own_share)
+
+    def remember(self, profile: Profile) -> None:
+        """Let later samples know what was seen of the function."""
+        if self.elsewhere is None and profile.gil_measured and not profile.gil_earlier:
+            kind, busy_share = type(self.last_items[0]), self.seen.own_share
+            seen = (kind, profile.item_s, busy_share, profile.gil_share, profile.item_rss_bytes)
+            watched.keep(self.function, watched.Watched(*seen))
 
     def time_nothing(self) -> None:
         """Find out what timing itself takes: the least of some, as it only ever adds."""
@@ -245,7 +263,9 @@ def sample(
         queued_s=queued,
         spinning=recorder.spinning,
         rss_growth=growth,
+        before=recorder.before if recorder.like_before() else None,
     )
+    recorder.remember(profile)
     if recorder.seen.all:
         profile = profile._replace(sampled=sum(len(values) for _, values in results))
     if worker is None:
@@ -281,6 +301,7 @@ def _run_blocks(
         needed_s=recorder.needed_s,
         spinning=recorder.spinning,
         may_narrow=recorder.elsewhere is None,
+        like_before=None if recorder.before is None else recorder.like_before,
     )
     blocks = taker.blocks(outlook)
     while recorder.failure is None:

@@ -222,3 +222,11 @@ def cgroups() -> Iterator[Groups]:
         yield groups
     finally:
         groups.remove()
+
+
+@pytest.fixture(autouse=True)
+def _unwatched() -> None:
+    """What samples of one test have seen of a function tells others nothing."""
+    from amorsize import watched
+
+    watched.forget()
