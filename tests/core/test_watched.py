@@ -62,7 +62,7 @@ def test_items_of_another_type_or_length_are_watched_again() -> None:
 
 
 def test_items_that_wait_now_are_watched_again() -> None:
-    waits = []
+    waits: list[bool] = []
 
     def work(_: int) -> None:
         until = time.perf_counter() + 0.0005
