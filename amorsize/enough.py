@@ -47,6 +47,9 @@ _NAPS = 16
 MANY, _WATCHED_S = 500, 0.00005
 """Of so many items for each core another one takes nothing to speak of: they are watched once some
 have taken so many seconds, as a watch takes longer than sampling some of the shortest."""
+_NO_THREADS_S = 0.000002
+"""Seconds of an item below which nobody asks for its GIL share: to hand over the lock takes longer
+than it, and no thread would be of use."""
 _ALWAYS = 4
 """Blocks after each of which it is done: they differ most."""
 
@@ -146,7 +149,7 @@ class Outlook:
         would be a share of.
         """
         needed_s = self._needed_s
-        if item_s * (left or 0) < 10 * needed_s:
+        if item_s * (left or 0) < 10 * needed_s or item_s < _NO_THREADS_S:
             return 0.0
         if self._like_before is not None and self._like_before():
             return 0.0

@@ -130,6 +130,16 @@ class Feed:
         return at, end
 
     @property
+    def length(self) -> int | None:
+        """Items of the data, ``None`` if it does not tell."""
+        return self._source.length
+
+    def item(self, index: int) -> Any:
+        """One item of indexed data, for a message."""
+        assert isinstance(self._source, IndexedSource)
+        return self._source.item(index)
+
+    @property
     def remaining(self) -> int | None:
         """Items that no chunk has held yet, ``None`` if unknown."""
         again = sum(chunk.count for chunk in self._again)

@@ -260,7 +260,9 @@ _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (600_000 if sys.argv[1] == "full" else most, most))
 for _ in range(2):
     try:
-        done = amorsize.map(work, range(400), backend=sys.argv[4], workers=2, journal=sys.argv[2])
+        # Each chunk takes far less than there is room for.
+        where = dict(backend=sys.argv[4], workers=2, chunk_size=20)
+        done = amorsize.map(work, range(400), journal=sys.argv[2], **where)
     except amorsize.JournalRefused as error:
         print(error)
     else:
