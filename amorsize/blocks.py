@@ -34,6 +34,8 @@ _LOOKED_AT = 8
 """Items that are looked at to see whether looking at all pays."""
 _TICK_S = 0.004
 """Most seconds by which the system counts the CPU seconds of a running thread late."""
+_UNSEEN_S = 0.0001
+"""Most CPU seconds that a watching thread's end and its start take outside its own clock."""
 _FEW_POINTS = 8
 """Timed blocks of which each one more says much about what sizes tell."""
 _QUANTILES = 64
@@ -268,7 +270,7 @@ def profile_of(
     # first one some from before.
     told = seen.all if spinning else blocks
     others = math.fsum(b.process_cpu_s - b.cpu_s - spinning * b.wall_s for b in told)
-    others -= spinning * _TICK_S
+    others -= spinning * _TICK_S + monitor.threads * _UNSEEN_S
     process = own + max(0.0, others) * wall / max(math.fsum(b.wall_s for b in told), 1e-9)
     between_s = max(0.0, monitor.watched_s + unwatched_s - seen.elapsed_s - reading_s)
     enough = monitor.watched_s >= monitor.needed_s()

@@ -158,6 +158,11 @@ class Monitor:
             return self._cpu_s + self._handing_s
 
     @property
+    def threads(self) -> int:
+        """Threads that have watched."""
+        return len(self._threads)
+
+    @property
     def watched_s(self) -> float:
         """Seconds watched."""
         return self._elapsed

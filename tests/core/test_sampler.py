@@ -273,3 +273,22 @@ def test_what_planning_computes_beside_items_that_wait_is_not_their_work() -> No
     profile = sample(wait, source_of(range(1000)), meanwhile=[plan]).profile
     assert profile.waiting_share > 0.5
     assert profile.item_cpu_s < 0.001
+
+
+@pytest.mark.measures
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere the watch's own seconds are not told"
+)
+def test_what_watching_takes_is_no_work_of_items_that_wait() -> None:
+    beside = []
+    for _ in range(9):
+        own = []
+
+        def wait(_: int, own: list[float] = own) -> None:
+            before = time.thread_time()
+            time.sleep(0.01)
+            own.append(time.thread_time() - before)
+
+        profile = sample(wait, source_of(range(200)), meanwhile=[lambda: None]).profile
+        beside.append(profile.item_cpu_s - sum(own) / len(own))
+    assert sorted(beside)[4] < 0.00003
