@@ -134,11 +134,6 @@ class Feed:
         """Items of the data, ``None`` if it does not tell."""
         return self._source.length
 
-    def item(self, index: int) -> Any:
-        """One item of indexed data, for a message."""
-        assert isinstance(self._source, IndexedSource)
-        return self._source.item(index)
-
     @property
     def remaining(self) -> int | None:
         """Items that no chunk has held yet, ``None`` if unknown."""

@@ -18,7 +18,7 @@ from amorsize.errors import DeadlineExceeded
 from amorsize.feed import Feed
 from amorsize.guard import in_time, rest
 from amorsize.judge import AFTER_ALL, Judge
-from amorsize.loop import LoopResult, annotate, run_forgiving, run_loop
+from amorsize.loop import LoopResult, annotate, item_at, run_forgiving, run_loop
 from amorsize.report import RunReport
 from amorsize.source import Piece, Span
 
@@ -102,8 +102,8 @@ class SerialRun:
         self.ends_at, self.keep, self.ready = ends_at, keep, ready
         self._ran: list[tuple[Span, int]] = []
         """Of a stretch in one list: items that ran, and where in the list the first of them is."""
-        self._running: tuple[int, int, Iterator[Any]] | None = None
-        """That block: the first of its items, their number, and those that are left."""
+        self._running: tuple[int, Iterable[Any], Iterator[Any]] | None = None
+        """That block: position of its first item, all of them, and those that are left."""
 
     def pieces(self) -> Generator[Piece, None, None]:
         """Results in order of the items."""
@@ -158,10 +158,11 @@ class SerialRun:
         except BaseException as error:
             if self._running is None:  # not an item's
                 raise
-            start, count, left = self._running
-            index = start + max(0, count - operator.length_hint(left, 0) - 1)
-            annotate(error, index, self.feed.item(index))
-            self._end(index, error)
+            start, items, left = self._running
+            count = operator.length_hint(items)
+            position = max(0, count - operator.length_hint(left) - 1)
+            annotate(error, start + position, item_at(items, position))
+            self._end(start + position, error)
             return
         if len(values) == self.feed.length and all(span[0] == place for span, place in self._ran):
             yield 0, values
@@ -188,9 +189,10 @@ class SerialRun:
                 return
             if not count:
                 return
+            count = operator.length_hint(items)  # fewer if the data has shrunk meanwhile
             began = time.perf_counter()
             left = iter(items)
-            self._running = start, count, left
+            self._running = start, items, left
             yield self.function, left
             self._running = None
             self._ran.append(((start, start + count), made))

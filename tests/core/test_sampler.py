@@ -282,7 +282,7 @@ def test_what_planning_computes_beside_items_that_wait_is_not_their_work() -> No
 def test_what_watching_takes_is_no_work_of_items_that_wait() -> None:
     beside = []
     for _ in range(9):
-        own = []
+        own: list[float] = []
 
         def wait(_: int, own: list[float] = own) -> None:
             before = time.thread_time()

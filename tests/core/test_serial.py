@@ -146,3 +146,17 @@ def test_a_loop_that_is_left_keeps_its_results_and_their_places() -> None:
     assert 50_000 <= ran[-1] < 99_000
     assert [x for _, values in pieces for x in values] == [-x for x in ran]
     assert loop.feed.remaining == 100_000 - 30 - len(ran)
+
+
+def test_data_that_shrinks_under_the_loop_puts_no_result_in_a_wrong_place() -> None:
+    data = list(range(60_000))
+    loop = Loop(data, [(59_990, 60_000)])
+
+    def shrink(item: int) -> int:
+        if item == 100:
+            del data[50_000:]
+        return -item
+
+    loop.run.function = shrink
+    results = loop.results(60_000)
+    assert results == [*(-x for x in range(50_000)), *(-x for x in range(59_990, 60_000))]
