@@ -94,8 +94,7 @@ class Outlook:
         """Seconds of items, and of reading them, after which to think again, and before the watch
         began."""
         self._like_before = like_before
-        few = length is None or length < MANY * usable_cores()
-        self.watch = few and like_before is None
+        self.watch = length is None or length < MANY * usable_cores()
 
     def is_enough(self, reading_s: float) -> bool:
         """Whether the sample is, after another block; ``reading_s`` seconds of it went into

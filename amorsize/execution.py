@@ -115,14 +115,14 @@ class Execution:
 
     def in_one_list(self) -> list[Any]:
         """All results in the order of their items; of a run that fails those that there are."""
-        source = self._planning.source
-        if not isinstance(source, IndexedSource):
-            return collect.in_one_list(chain(self.ready(), self.pieces()))
-        policy = self._planning.policy
+        source, policy = self._planning.source, self._planning.policy
         plain = not (policy.forgives or policy.guards or policy.deadline)
-        watched = self._journal is not None or self.report.watch is not None
-        self._whole = plain and not watched and _tells_what_is_left(source)
-        return collect.in_one_piece(self.ready(), self.pieces(), source.length)
+        unseen = self._journal is None and self.report.watch is None
+        if isinstance(source, IndexedSource) and plain and unseen and _tells_what_is_left(source):
+            self._whole = True
+            return collect.in_one_piece(self.ready(), self.pieces(), source.length)
+        length = source.length if isinstance(source, IndexedSource) else None
+        return collect.in_one_list(chain(self.ready(), self.pieces()), length)
 
     def pieces(self, *, lazily: bool = False) -> Generator[Piece, None, None]:
         """Results of the items that were not sampled, in pieces and in any order; ``lazily``
@@ -188,14 +188,14 @@ class Execution:
     def learn(self) -> None:
         """Let later plans of this process know what starting the backend really took."""
         report = self.report
-        if self._backend is None or report.first_answer_s is None:
-            return
         if os.getpid() != self._home or sys.is_finalizing():
+            return
+        if report.moves:  # the function is not what it seemed to be
+            watched.forget(self._planning.runnable)
+        if self._backend is None or report.first_answer_s is None:
             return
         from amorsize import pricing
 
-        if report.moves:  # the function is not what it seemed to be
-            watched.forget(self._planning.runnable)
         first = pricing.started(self._backend)
         if self._is_inline() or report.moves or report.lost_workers:
             return

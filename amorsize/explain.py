@@ -126,9 +126,9 @@ def _measured(plan: Plan) -> list[str]:
         times = f"{abs(profile.trend):.0%} of the mean"
         end = "end" if profile.trend > 0 else "front"
         lines.append(f"  trend       items take longer at the {end} of the data, by {times}")
-    source = ", as an earlier plan has seen" if profile.gil_earlier else ""
-    source = source if profile.gil_measured else " (assumed)"
-    lines.append(f"  GIL held    {profile.gil_share:.0%} of the time{source}")
+    known = ", as an earlier plan has seen" if profile.gil_earlier else ""
+    known = known if profile.gil_measured else " (assumed)"
+    lines.append(f"  GIL held    {profile.gil_share:.0%} of the time{known}")
     for name, packing in (("items", profile.inputs), ("results", profile.outputs)):
         if packing.error:
             lines.append(f"  {name:<11} cannot be pickled: {packing.error}")

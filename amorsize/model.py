@@ -38,8 +38,6 @@ IMBALANCE, LATENCY, SHUTDOWN = "uneven end", "latency", "shut-down"
 
 _WORK = (COMPUTE, CROWDED, MEMORY, CORES, GIL, PAGES)
 """Terms as uncertain as the time of an item."""
-_HELD = 0.9
-"""GIL share from which on threads are of no use."""
 _NO_S = 1e-12
 """Seconds that are none: of less, quotients run over."""
 _BUSY = 0.4
@@ -131,20 +129,13 @@ def predict(profile: Profile, configuration: Configuration, items: int) -> Predi
     return _interval(profile, terms)
 
 
-def holds_the_lock(profile: Profile) -> bool:
-    """Whether the function holds it so long that threads cannot serve."""
-    return profile.gil_share >= _HELD
-
-
 def bound(profile: Profile, items: int, cores: float, floor_s: float) -> float:
     """Least seconds that any parallel run of this host could take: perfect division over the
     cores, results unpickled by the caller, ``floor_s`` for starting anything at all. Work that
     waits, or that threads can share without pickling, is bounded by its CPU time alone.
     """
     cpu_s = items * min(profile.item_cpu_s, profile.item_s) / cores
-    if not holds_the_lock(
-        profile
-    ):  # threads may serve: no pickling, but what holds the GIL adds up
+    if profile.gil_share < 0.9:  # threads may serve: no pickling, but what holds the GIL adds up
         return floor_s + max(cpu_s, items * profile.item_s * profile.gil_share)
     return floor_s + max(cpu_s, items * profile.outputs.load_s)
 

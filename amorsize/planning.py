@@ -13,7 +13,7 @@ from amorsize.costs import declared
 from amorsize.enough import WAITING
 from amorsize.errors import InvalidArgument, UnpicklableFunction, UnpicklableItem, UnpicklableResult
 from amorsize.guard import guarded
-from amorsize.model import bound, holds_the_lock
+from amorsize.model import bound
 from amorsize.monitor import usable_cores
 from amorsize.packing import FunctionPayload, pack_function
 from amorsize.planner import (
@@ -246,8 +246,7 @@ class Planning:
             return f"the loop is over in {serial_s * 1e3:.1f} ms, before workers could start"
         if self.workers == 1:
             return "one worker was asked for"
-        if holds_the_lock(self.profile):  # results have to come back from other processes
-            self._measure_packing(inputs=False)
+        self._measure_packing(inputs=False)
         least = bound(self.profile, remaining, usable_cores(), PARALLEL_FLOOR_S)
         if least >= serial_s * (1 - NOISE_SHARE) - NOISE_S and (
             serial_s < _DISCOVERY_PAYS_S or not _remote_engine_is_up()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+import weakref
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -108,10 +109,15 @@ class _Recorder:
 
     def remember(self, profile: Profile) -> None:
         """Let later samples know what was seen of the function."""
-        if self.elsewhere is None and profile.gil_measured and not profile.gil_earlier:
-            kind, busy_share = type(self.last_items[0]), self.seen.own_share
-            seen = (kind, profile.item_s, busy_share, profile.gil_share, profile.item_rss_bytes)
-            watched.keep(self.function, watched.Watched(*seen))
+        measured = profile.gil_measured and not profile.gil_earlier
+        if self.elsewhere is None and measured and self.last_items:
+            kind, busy_share = weakref.ref(type(self.last_items[0])), self.seen.own_share
+            seen = watched.Watched(
+                kind, profile.item_s, busy_share, profile.gil_share, profile.item_rss_bytes
+            )
+            if self.before is not None and self.like_before():
+                seen = seen.again(self.before)
+            watched.keep(self.function, seen)
 
     def time_nothing(self) -> None:
         """Find out what timing itself takes: the least of some, as it only ever adds."""
@@ -291,7 +297,7 @@ def _run_blocks(
         taker, positions = _Spread(source, done), source.length
     else:
         taker, positions = _Front(source, recorder), 0
-    length = source.length
+    length, before = source.length, recorder.before
     if length is not None:
         length -= sum(stop - start for start, stop in done)
     outlook = Outlook(
@@ -301,7 +307,7 @@ def _run_blocks(
         needed_s=recorder.needed_s,
         spinning=recorder.spinning,
         may_narrow=recorder.elsewhere is None,
-        like_before=None if recorder.before is None else recorder.like_before,
+        like_before=recorder.like_before if before is not None and before.is_settled else None,
     )
     blocks = taker.blocks(outlook)
     while recorder.failure is None:

@@ -29,8 +29,9 @@ should, blocks grow to the second one."""
 WINDOW_S = 0.005
 """Seconds of work from which an item time is told; shorter ones measure interruptions."""
 CACHED_ITEMS = 8192
-"""Most items of a block: their results stay in a processor's cache until they are put in
-place, and a block's own cost is nothing against them."""
+"""Most items of a block: a block's own cost is nothing against them, their results stay in a
+processor's cache until they are put in place, and should they take far longer than those before
+it is soon seen."""
 SURPRISE = 1.5
 """Items that take this many times the expected seconds make the run think again."""
 
@@ -45,7 +46,7 @@ class _Clock:
     @property
     def size(self) -> int:
         """Items of the next block."""
-        return max(1, int(self._block_s / self.item_s))
+        return max(1, min(CACHED_ITEMS, int(self._block_s / self.item_s)))
 
     def surprises(self, seconds: float, items: int) -> bool:
         """Whether, with another block, items prove to take much longer, then ``item_s``."""
@@ -189,7 +190,9 @@ class SerialRun:
                 return
             if not count:
                 return
-            count = operator.length_hint(items)  # fewer if the data has shrunk meanwhile
+            count = operator.length_hint(items)
+            if not count:  # the data has shrunk meanwhile
+                continue
             began = time.perf_counter()
             left = iter(items)
             self._running = start, items, left
@@ -204,7 +207,7 @@ class SerialRun:
     def _size(self, clock: _Clock) -> int:
         if self.lazily and not self.feed.is_indexed:
             return 1
-        return min(CACHED_ITEMS, clock.size)
+        return clock.size
 
     def _run(self, items: Iterable[Any], start: int) -> LoopResult:
         if not self.judge.policy.forgives:

@@ -16,13 +16,16 @@ _ALIKE = 2.0
 """Factor within which seconds of an item are those of items that were watched."""
 _NEAR = 0.15
 """Difference up to which shares of the time on a processor are the same."""
+_CLEAR, _OFTEN = 0.1, 3
+"""Share of the lock that is as good as none, or as all; others are seen so often before they are
+believed: on a busy machine a free lock may look like one that is held now and then."""
 
 
 class Watched(NamedTuple):
     """What was seen of a function."""
 
-    kind: type
-    """Type of the items."""
+    kind: weakref.ref[type]
+    """Type of the items: it may hold the function, and must not keep it."""
     item_s: float
     """Seconds of a mean item."""
     busy_share: float
@@ -31,12 +34,25 @@ class Watched(NamedTuple):
     """Part of the time in which it held the lock."""
     rss_bytes: int
     """Memory that running an item took: a process that has had it takes it again unseen."""
+    times: int = 1
+    """Samples that have watched; ``gil_share`` is the mean of what they saw."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether one more sample would say nothing new."""
+        return self.times >= _OFTEN or not _CLEAR < self.gil_share < 1 - _CLEAR
+
+    def again(self, earlier: Watched) -> Watched:
+        """This and what was seen earlier of such items."""
+        times = earlier.times + 1
+        share = earlier.gil_share + (self.gil_share - earlier.gil_share) / times
+        return self._replace(gil_share=share, times=times)
 
     def is_like(self, kind: type, item_s: float, busy_share: float) -> bool:
         """Whether items are like those that were watched."""
         times = item_s / max(self.item_s, 1e-12)
         near = abs(busy_share - self.busy_share) <= _NEAR
-        return kind is self.kind and 1 / _ALIKE <= times <= _ALIKE and near
+        return kind is self.kind() and 1 / _ALIKE <= times <= _ALIKE and near
 
 
 _known: dict[int, tuple[weakref.ref[Any], Watched]] = {}

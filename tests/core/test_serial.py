@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import types
 from typing import Any
 
 import numpy
@@ -78,6 +78,7 @@ def test_the_item_that_raises_is_named_and_none_after_it_runs(
     failure = loop.judge.failure
     assert isinstance(failure.error, KeyError)
     assert failure.index == index
+    assert f"raised by item {index} " in failure.error.__notes__[0]
     assert loop.called == [x for x in left if x <= index]
 
 
@@ -104,13 +105,18 @@ def test_a_stop_iteration_of_the_function_is_no_end_of_the_data() -> None:
 
 
 def test_ctrl_c_in_an_item_ends_the_loop() -> None:
+    called = []
+
     def work(item: int) -> int:
+        called.append(item)
         if item == 900:
             raise KeyboardInterrupt
         return item
 
     with pytest.raises(KeyboardInterrupt):
-        amorsize.plan(work, range(1000), backend="serial").run()
+        amorsize.plan(work, range(901), backend="serial").run()
+    assert called[-1] == 900
+    assert sorted(called) == list(range(901))
 
 
 def test_data_that_fails_keeps_what_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,17 +134,20 @@ def test_data_that_fails_keeps_what_came_before(monkeypatch: pytest.MonkeyPatch)
     assert loop.judge.failure.index == AFTER_ALL
 
 
-def test_a_loop_that_is_left_keeps_its_results_and_their_places() -> None:
+def test_a_loop_that_is_left_keeps_its_results_and_their_places(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    clock = types.SimpleNamespace(perf_counter=lambda: now[0], thread_time=lambda: now[0])
+    monkeypatch.setattr("amorsize.serial.time", clock)
     loop = Loop(range(100_000), [(0, 10), (500, 510), (99_000, 99_010)])
 
     def grows(item: int) -> int:
         loop.called.append(item)
-        until = time.thread_time() + (0.1 if item == 50_000 else 0.0)
-        while time.thread_time() < until:
-            pass
+        now[0] += 0.1 if item == 50_000 else 0.000001
         return -item
 
-    loop.run.function, loop.run.watch, loop.run.item_s = grows, True, 0.000005
+    loop.run.function, loop.run.watch, loop.run.item_s = grows, True, 0.000001
     pieces = list(loop.run.pieces())
     assert loop.run.observed_s is not None
     ran = [x for start, values in pieces for x in range(start, start + len(values))]
@@ -157,6 +166,6 @@ def test_data_that_shrinks_under_the_loop_puts_no_result_in_a_wrong_place() -> N
             del data[50_000:]
         return -item
 
-    loop.run.function = shrink
+    loop.run.function, loop.run.watch = shrink, True
     results = loop.results(60_000)
     assert results == [*(-x for x in range(50_000)), *(-x for x in range(59_990, 60_000))]
