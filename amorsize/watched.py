@@ -24,7 +24,7 @@ believed: on a busy machine a free lock may look like one that is held now and t
 class Watched(NamedTuple):
     """What was seen of a function."""
 
-    kind: weakref.ref[type]
+    kind: weakref.ref[Any]
     """Type of the items: it may hold the function, and must not keep it."""
     item_s: float
     """Seconds of a mean item."""

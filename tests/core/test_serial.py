@@ -166,6 +166,6 @@ def test_data_that_shrinks_under_the_loop_puts_no_result_in_a_wrong_place() -> N
             del data[50_000:]
         return -item
 
-    loop.run.function, loop.run.watch = shrink, True
+    loop.run.function = shrink
     results = loop.results(60_000)
     assert results == [*(-x for x in range(50_000)), *(-x for x in range(59_990, 60_000))]
