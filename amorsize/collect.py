@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from typing import Any
 
 from amorsize.source import Piece, Span
@@ -32,20 +31,6 @@ def in_one_list(pieces: Iterable[Piece], length: int | None = None) -> list[Any]
     for start in sorted(early):  # only behind an item that failed
         results += early[start]
     return results
-
-
-def in_one_piece(ready: Iterable[Piece], pieces: Iterator[Piece], length: int) -> list[Any]:
-    """The same of a run that may make the list itself: what it makes in one piece is no other's
-    copy, ``ready`` included.
-    """
-    first = next(pieces, None)
-    if first is None:
-        return _in_place(ready, length)
-    if len(first[1]) == length:
-        for _ in pieces:  # to its end
-            pass
-        return first[1]
-    return _in_place(chain(ready, (first,), pieces), length)
 
 
 def _in_place(pieces: Iterable[Piece], length: int) -> list[Any]:

@@ -12,10 +12,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from amorsize import collect, watched
+from amorsize import watched
 from amorsize.backend import Backend, OpenRequest
 from amorsize.collect import subtract
 from amorsize.enough import WAITING
@@ -75,8 +74,7 @@ class Execution:
         self._held: Callable[[], int] = lambda: 0
         self._journal: Journal | None = None
         self._feed: Feed | None = None
-        self._cancelled = self._whole = False
-        """The latter: whether all results are wanted at once, and nothing else of the run."""
+        self._cancelled = False
 
     def cancel(self) -> None:
         """End the run soon, as if nothing were left; from any thread."""
@@ -112,17 +110,6 @@ class Execution:
     def failure(self) -> FirstFailure:
         """The error that ends the run, if one does."""
         return self.judge.failure
-
-    def in_one_list(self) -> list[Any]:
-        """All results in the order of their items; of a run that fails those that there are."""
-        source, policy = self._planning.source, self._planning.policy
-        plain = not (policy.forgives or policy.guards or policy.deadline)
-        unseen = self._journal is None and self.report.watch is None
-        if isinstance(source, IndexedSource) and plain and unseen and _tells_what_is_left(source):
-            self._whole = True
-            return collect.in_one_piece(self.ready(), self.pieces(), source.length)
-        length = source.length if isinstance(source, IndexedSource) else None
-        return collect.in_one_list(chain(self.ready(), self.pieces()), length)
 
     def pieces(self, *, lazily: bool = False) -> Generator[Piece, None, None]:
         """Results of the items that were not sampled, in pieces and in any order; ``lazily``
@@ -256,7 +243,6 @@ class Execution:
             ends_at=self._ends_at,
             watch=limit_s is None and self._may_move(),
             keep=lazily or self._journal is not None,
-            ready=self.ready() if self._whole and not self.report.items else None,
         )
 
     def _parallel(self, feed: Feed, *, lazily: bool) -> Generator[Piece, None, None]:
@@ -408,11 +394,6 @@ class Execution:
     def _offer(self) -> Offer | None:
         name = self._decision.chosen.backend
         return next((offer for offer in self._planning.offers if offer.name == name), None)
-
-
-def _tells_what_is_left(source: IndexedSource) -> bool:
-    """Whether iterators of the data tell how many items are left, and so which one has failed."""
-    return source.length > 0 and operator.length_hint(iter(source.items(0, 1)), -1) == 1
 
 
 def _starting_s(offer: Offer, workers: int) -> float:

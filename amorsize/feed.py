@@ -130,11 +130,6 @@ class Feed:
         return at, end
 
     @property
-    def length(self) -> int | None:
-        """Items of the data, ``None`` if it does not tell."""
-        return self._source.length
-
-    @property
     def remaining(self) -> int | None:
         """Items that no chunk has held yet, ``None`` if unknown."""
         again = sum(chunk.count for chunk in self._again)

@@ -45,7 +45,7 @@ def run_loop(
         return LoopResult([function(item) for item in iterator])
     except BaseException as error:
         position = max(0, total - operator.length_hint(iterator, 0) - 1)
-        annotate(error, first_index + position, item_at(items, position))
+        annotate(error, first_index + position, _item_at(items, position))
         return LoopResult([], position, error)
 
 
@@ -96,8 +96,7 @@ def annotate(error: BaseException, index: int, item: object = None, where: str =
         pass
 
 
-def item_at(items: Any, position: int) -> object:
-    """The item at a position, for a message; ``None`` where it cannot be had."""
+def _item_at(items: Any, position: int) -> object:
     try:
         return items[position]
     except Exception:  # only for the message

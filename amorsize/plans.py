@@ -17,7 +17,7 @@ from amorsize.planner import SERIAL, Candidate, Decision, Refusal
 from amorsize.planning import Planning, predictions
 from amorsize.policy import SKIPPED
 from amorsize.profile import Profile
-from amorsize.source import StreamSource
+from amorsize.source import IndexedSource, StreamSource
 from amorsize.streaming import Stream
 from amorsize.wishes import watch
 
@@ -266,7 +266,9 @@ class Plan:
         """
         execution = self._execution(backend, progress, observers)
         with self._journal(execution, journal):
-            results = execution.in_one_list()
+            source = self._planning.source
+            length = source.length if isinstance(source, IndexedSource) else None
+            results = collect.in_one_list(chain(execution.ready(), execution.pieces()), length)
         self._finish(execution)
         if execution.failure.error is not None:
             raise execution.failure.error
