@@ -39,7 +39,7 @@ INNER_CORES = 1.3
 WORTHLESS_S = 0.010
 """Seconds of plain loop left below which no decision is worth another sample."""
 _BLOCK_S = 0.0005
-"""Seconds a timed block should take: a thousand times the cost of reading the clocks."""
+"""Seconds a timed block should take: some ten times what timing it and thinking about it take."""
 _THINKING = 8.0
 """Items run for so many times as long as thinking about them took, before that is done again."""
 _NAPS = 16
