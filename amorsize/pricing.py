@@ -158,8 +158,7 @@ def observe(
         with _lock:
             _known[key] = Stored(seen)
         return
-    if not least_s < first_answer_s < most_s:
-        compare(backend, workers=workers, expected_s=expected_s, seen_s=first_answer_s)
+    compare(backend, workers=workers, expected_s=expected_s, seen_s=first_answer_s)
 
 
 def compare(backend: Backend, *, workers: int, expected_s: float, seen_s: float) -> None:
