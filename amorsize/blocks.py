@@ -274,9 +274,10 @@ def profile_of(
     process = own + max(0.0, others) * wall / max(math.fsum(b.wall_s for b in told), 1e-9)
     between_s = max(0.0, monitor.watched_s + unwatched_s - seen.elapsed_s - reading_s)
     enough = monitor.watched_s >= monitor.needed_s()
-    gil_share = _gil_share(monitor, between_s, own / wall) if enough else min(1.0, own / wall)
-    if before is not None and not enough:
-        gil_share = before.gil_share
+    if enough:
+        gil_share = _gil_share(monitor, between_s, seen.own_share)
+    else:
+        gil_share = min(1.0, seen.own_share) if before is None else before.gil_share
     off_share = 1.0 - process / wall - queued_s / max(seen.elapsed_s, queued_s, 1e-9)
     first, given = seen.all[0].wall_s, _new_pages(blocks)
     usual_s = known.mean_s if known.sized is None else known.sized.first_s

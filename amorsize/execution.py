@@ -173,7 +173,9 @@ class Execution:
         self._held = held
 
     def learn(self) -> None:
-        """Let later plans of this process know what starting the backend really took."""
+        """Let later plans of this process know what starting the backend really took, and what its
+        items turned out not to be.
+        """
         report = self.report
         if os.getpid() != self._home or sys.is_finalizing():
             return

@@ -107,17 +107,17 @@ class _Recorder:
         kind, item_s = type(self.last_items[0]), seen.estimate().mean_s
         return self.before.is_like(kind, item_s, seen.own_share)
 
-    def remember(self, profile: Profile) -> None:
-        """Let later samples know what was seen of the function."""
+    def remember(self, profile: Profile, before: watched.Watched | None) -> None:
+        """Let later samples know what was seen of the function, beside what was seen ``before`` of
+        such items.
+        """
         measured = profile.gil_measured and not profile.gil_earlier
         if self.elsewhere is None and measured and self.last_items:
             kind, busy_share = weakref.ref(type(self.last_items[0])), self.seen.own_share
             seen = watched.Watched(
                 kind, profile.item_s, busy_share, profile.gil_share, profile.item_rss_bytes
             )
-            if self.before is not None and self.like_before():
-                seen = seen.again(self.before)
-            watched.keep(self.function, seen)
+            watched.keep(self.function, seen if before is None else seen.again(before))
 
     def time_nothing(self) -> None:
         """Find out what timing itself takes: the least of some, as it only ever adds."""
@@ -260,6 +260,7 @@ def sample(
     seen, highest = monitor.peak_rss_bytes, peak_rss_bytes()
     growth = max(0, rss_bytes() - rss, seen - rss, highest - rss if highest > peak else 0)
     results = sorted(recorder.results, key=lambda piece: piece[0])
+    before = recorder.before if recorder.like_before() else None
     profile = profile_of(
         recorder.seen,
         source,
@@ -269,9 +270,9 @@ def sample(
         queued_s=queued,
         spinning=recorder.spinning,
         rss_growth=growth,
-        before=recorder.before if recorder.like_before() else None,
+        before=before,
     )
-    recorder.remember(profile)
+    recorder.remember(profile, before)
     if recorder.seen.all:
         profile = profile._replace(sampled=sum(len(values) for _, values in results))
     if worker is None:
