@@ -27,6 +27,7 @@ from amorsize.backend import (
     Traits,
     fallback,
 )
+from amorsize.blocks import profile_of
 from amorsize.errors import (
     BackendNotFound,
     InvalidArgument,
@@ -37,6 +38,7 @@ from amorsize.errors import (
 from amorsize.monitor import usable_cores
 from amorsize.plugins import registry
 from amorsize.probes import Limits
+from amorsize.profile import Profile
 
 LOCAL = ["serial", "threads", "multiprocessing", "auto"]
 PARALLEL = ["threads", "multiprocessing"]
@@ -402,9 +404,22 @@ class AnotherPool(Elsewhere):
 def test_processes_are_not_priced_where_threads_lose_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def undisturbed(*args: Any, **facts: Any) -> Profile:
+        seen = profile_of(*args, **facts)
+        return seen._replace(
+            item_cpu_s=seen.item_s,
+            item_sd_s=0.0,
+            longest_s=seen.item_s,
+            durations=(seen.item_s,),
+            gil_share=0.0,
+            waiting_share=0.0,
+            inner_cores=1.0,
+            trend=0.0,
+        )
+
     # However busy this machine is: the question is what the plan makes of a lock that is free.
     monkeypatch.setattr("amorsize.planner.NOTICEABLE_LOAD", 1e9)
-    monkeypatch.setattr("amorsize.blocks._gil_share", lambda *_: 0.0)
+    monkeypatch.setattr("amorsize.sampler.profile_of", undisturbed)
     plugin = types.ModuleType("another_pool")
     plugin.amorsize_backends = amorsize.hookimpl(lambda: [AnotherPool(0.1)])  # type: ignore[attr-defined]
     registry().add(plugin, "another-pool")
