@@ -36,6 +36,8 @@ _TICK_S = 0.004
 """Most seconds by which the system counts the CPU seconds of a running thread late."""
 _UNSEEN_S = 0.0001
 """Most CPU seconds that a watching thread's end and its start take outside its own clock."""
+_COMPUTES = 0.8
+"""Share of the time that a thread wants a processor, from which on it computes."""
 _FEW_POINTS = 8
 """Timed blocks of which each one more says much about what sizes tell."""
 _QUANTILES = 64
@@ -59,6 +61,9 @@ class Block(NamedTuple):
     """Pages of new memory that their thread was given."""
     alone: bool = False
     """Whether numerical libraries were to use one thread only."""
+    collected: bool = False
+    """Whether a full garbage collection came meanwhile: it looks at all objects of the process, and
+    says nothing of the items that happened to run."""
 
     @property
     def busy_s(self) -> float:
@@ -131,6 +136,7 @@ class Blocks:
         others = [block for block in self.all[1:] if not block.alone]
         if not others:
             return self.all[:1]
+        others = [block for block in others if not block.collected] or others
         largest = max(len(block.values) for block in others)
         others = [block for block in others if len(block.values) >= _GROWN * largest]
         if len(others) > 2 or largest > 1:
@@ -274,11 +280,16 @@ def profile_of(
     process = own + max(0.0, others) * wall / max(math.fsum(b.wall_s for b in told), 1e-9)
     between_s = max(0.0, monitor.watched_s + unwatched_s - seen.elapsed_s - reading_s)
     enough = monitor.watched_s >= monitor.needed_s()
-    if enough:
+    waited_share = queued_s / max(seen.elapsed_s, queued_s, 1e-9)
+    # What waits for other things waits beside the watch, too.
+    moments = enough and monitor.for_moments and seen.own_share + waited_share >= _COMPUTES
+    if moments:
+        gil_share = 1.0
+    elif enough:
         gil_share = _gil_share(monitor, between_s, seen.own_share)
     else:
         gil_share = min(1.0, seen.own_share) if before is None else before.gil_share
-    off_share = 1.0 - process / wall - queued_s / max(seen.elapsed_s, queued_s, 1e-9)
+    off_share = 1.0 - process / wall - waited_share
     first, given = seen.all[0].wall_s, _new_pages(blocks)
     usual_s = known.mean_s if known.sized is None else known.sized.first_s
     found = Profile(
@@ -295,6 +306,7 @@ def profile_of(
         gil_share=gil_share,
         gil_measured=enough or before is not None,
         gil_earlier=before is not None and not enough,
+        gil_moments=moments,
         # Time off the processor with the lock held is other programs' time, not waiting.
         waiting_share=min(1.0 - gil_share, max(0.0, off_share)),
         inner_cores=max(1.0, process / wall),

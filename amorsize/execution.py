@@ -20,7 +20,7 @@ from amorsize.collect import subtract
 from amorsize.enough import WAITING
 from amorsize.errors import AmorsizeError, BackendUnavailable
 from amorsize.feed import Feed
-from amorsize.gain import Gain
+from amorsize.gain import Gain, SideBySide
 from amorsize.giants import giants
 from amorsize.judge import AFTER_ALL, FirstFailure, Judge
 from amorsize.planner import CHUNK_BYTES, REMOTE_CHUNK_BYTES, Decision, Offer
@@ -276,9 +276,8 @@ class Execution:
         for _, values in planning.sample.results[-1:]:
             run.window.observe(values, 0, () if feed.is_indexed else planning.sample.recent_items)
         run.may_give_up = self._may_work_here() and not self._backend.traits.remote
-        if self._backend.traits.shares_gil and planning.profile.waiting_share > WAITING:
-            profile = planning.profile
-            run.gain = Gain(run.lanes, profile.item_cpu_s, profile.item_s)
+        if self._backend.traits.shares_gil:
+            run.gain = self._threads_gain(run.lanes)
         run.trips = Trips(offer.costs.latency_s.value if offer else 0.0)
         if lazily:
             from amorsize.backlog import Backlog
@@ -290,6 +289,16 @@ class Execution:
             run.pilot = Pilot(planning, chosen.workers, spread=not lazily)
         yield from run.pieces()
         self._go_on_after(run, feed)
+
+    def _threads_gain(self, lanes: int) -> Gain:
+        """What to expect of threads of one interpreter: items wait, or leave the lock to others."""
+        profile = self._planning.profile
+        if profile.waiting_share > WAITING:
+            return Gain(lanes, profile.item_cpu_s, profile.item_s)
+        planned = SideBySide(
+            self._decision.chosen.workers, profile.item_cpu_s, profile.waiting_share
+        )
+        return Gain(lanes, side_by_side=planned)
 
     def _cut(self, feed: Feed, *, visible: bool, lazily: bool) -> None:
         """Have what is left cut as planned; workers that do not see the source get items."""
@@ -311,6 +320,10 @@ class Execution:
             why = f"items compute for {run.computing_s:.3g} s, and do not wait as sampled"
             self._move(None, why)
             self._decide_again(self._planning.computing(run.computing_s, feed.remaining), why)
+        elif run.take_turns:
+            why = "threads wait for each other, as items hold the GIL after all"
+            self._move(None, why)
+            self._decide_again(self._planning.holding(feed.remaining), why)
         elif run.gave_up:
             self._move(None, "workers lost more time than they saved")
 

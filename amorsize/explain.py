@@ -128,6 +128,7 @@ def _measured(plan: Plan) -> list[str]:
         lines.append(f"  trend       items take longer at the {end} of the data, by {times}")
     known = ", as an earlier plan has seen" if profile.gil_earlier else ""
     known = known if profile.gil_measured else " (assumed)"
+    known = known if not profile.gil_moments else ", as it is let go for moments only"
     lines.append(f"  GIL held    {profile.gil_share:.0%} of the time{known}")
     for name, packing in (("items", profile.inputs), ("results", profile.outputs)):
         if packing.error:

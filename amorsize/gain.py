@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from amorsize.monitor import queued_s
 
 if TYPE_CHECKING:
     from amorsize.worker import ChunkTimes
+
+if sys.platform != "win32":
+    import resource
 
 GIVE_UP_AFTER_S, GIVE_UP_RATIO = 0.05, 1.1
 """After this many seconds, workers whose items took together less than the elapsed time over
@@ -28,6 +35,25 @@ UNNOTICED_S = 0.0002
 """CPU seconds that an item may take more than planned without being said to compute: waking up, and
 new memory, take longer on many threads.
 """
+OFF_SHARE = 0.1
+"""Share of their time for which threads that were to compute are off the processor, beyond what
+was planned and what they wait for one, from which on they wait for the interpreter's lock."""
+ITEMS_EACH = 2
+"""Items that each of them has to have had before that is said."""
+OFTEN_S = 0.0002
+"""Seconds between two waits of the process below which waiting, and being woken, take as long as
+what is done: what an item takes beyond its planned CPU seconds is that then."""
+
+
+class SideBySide(NamedTuple):
+    """What was planned for threads of one interpreter whose items compute."""
+
+    threads: int
+    """How many there are."""
+    item_cpu_s: float
+    """CPU seconds of an item."""
+    waiting_share: float
+    """Part of the time that it waits."""
 
 
 class Gain:
@@ -38,17 +64,26 @@ class Gain:
         waiting_cpu_s: CPU seconds planned for an item, where threads were chosen because items
             wait; ``None`` otherwise.
         item_s: seconds planned for an item, then.
+        side_by_side: what was planned where threads were chosen although items compute.
     """
 
     def __init__(
-        self, workers: int, waiting_cpu_s: float | None = None, item_s: float = 0.0
+        self,
+        workers: int,
+        waiting_cpu_s: float | None = None,
+        item_s: float = 0.0,
+        side_by_side: SideBySide | None = None,
     ) -> None:
         self._workers, self._waiting_cpu_s, self._item_s = workers, waiting_cpu_s, item_s
-        self._items, self._wall_s, self._cpu_s = 0, 0.0, 0.0
+        self._side_by_side = side_by_side
+        self._chunks, self._items, self._wall_s, self._cpu_s = 0, 0, 0.0, 0.0
         self._began_cpu_s = time.process_time()
+        if side_by_side is not None:
+            self._began_waits, self._began_queued_s = _waits(), _queued_s()
 
     def observe(self, items: int, times: ChunkTimes) -> None:
         """A chunk has ended."""
+        self._chunks += 1
         self._items += items
         self._wall_s += times.wall_s
         self._cpu_s += times.cpu_s
@@ -58,9 +93,9 @@ class Gain:
         """CPU seconds an item takes."""
         return self._cpu_s / max(1, self._items)
 
-    def none(self, elapsed_s: float, chunks: int) -> bool:
+    def none(self, elapsed_s: float) -> bool:
         """Whether the items took no longer, together, than the run does."""
-        enough = elapsed_s > GIVE_UP_AFTER_S and chunks >= CHUNKS_EACH * self._workers
+        enough = elapsed_s > GIVE_UP_AFTER_S and self._chunks >= CHUNKS_EACH * self._workers
         return enough and elapsed_s > GIVE_UP_RATIO * self._wall_s
 
     def computes(self, elapsed_s: float) -> bool:
@@ -77,3 +112,40 @@ class Gain:
             cpu_s > BUSY_SHARE * elapsed_s and not as_planned
         )
         return busy and self.item_cpu_s > BUSIER * self._waiting_cpu_s + UNNOTICED_S
+
+    def takes_turns(self, elapsed_s: float) -> bool:
+        """Whether threads that were to compute side by side wait for each other instead: they gain
+        nothing by being several, and processes would.
+        """
+        planned = self._side_by_side
+        if planned is None or elapsed_s < GIVE_UP_AFTER_S:
+            return False
+        if self._items < ITEMS_EACH * planned.threads or self._wall_s <= 0:
+            return False
+        busy_share = self._cpu_s / self._wall_s
+        off_share = 1.0 - busy_share - planned.waiting_share
+        if off_share < OFF_SHARE:
+            return False
+        cores = planned.threads * busy_share
+        if elapsed_s < OFTEN_S * (_waits() - self._began_waits):
+            cores /= max(1.0, self.item_cpu_s / max(planned.item_cpu_s, 1e-9))
+        # Those that wait for a processor would do so as processes, too.
+        queued_share = max(0.0, _queued_s() - self._began_queued_s) / self._wall_s
+        return cores < GIVE_UP_RATIO and off_share - queued_share >= OFF_SHARE
+
+
+def _waits() -> int:
+    """How often threads of this process have waited so far; 0 where the system does not count."""
+    if sys.platform == "win32":
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+
+
+def _queued_s() -> float:
+    """Seconds that the threads of this process have waited for a processor so far; 0 where the
+    system does not tell.
+    """
+    try:
+        return sum(queued_s(int(name)) for name in os.listdir("/proc/self/task"))
+    except OSError:
+        return 0.0

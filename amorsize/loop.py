@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import operator
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -84,6 +85,14 @@ def _run_counted(
         annotate(error, first_index + len(values), item)
         return LoopResult(values, len(values), error)
     return LoopResult(values)
+
+
+def full_collections() -> int:
+    """Full garbage collections of this process so far. Each looks at all objects there are, which
+    may take longer than many items. (Told by a callback it would also say for how long; but Ctrl-C
+    during a collection would then be raised in the callback, and lost.)
+    """
+    return int(gc.get_stats()[-1]["collections"])
 
 
 def annotate(error: BaseException, index: int, item: object = None, where: str = "") -> None:

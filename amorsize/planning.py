@@ -213,6 +213,12 @@ class Planning:
         )
         return again._with(seen)
 
+    def holding(self, remaining: int | None) -> Planning:
+        """The same with items that hold the interpreter's lock, where they seemed to let go."""
+        again = self.revised(self.profile.item_s, remaining)
+        seen = again.profile._replace(gil_share=1.0, gil_measured=True, waiting_share=0.0)
+        return again._with(seen)
+
     def _with(self, profile: Profile) -> Planning:
         from copy import copy
 

@@ -102,6 +102,9 @@ class Profile(NamedTuple):
     """Bytes of the large buffers (arrays) that an item and its result consist of."""
     gil_earlier: bool = False
     """Whether the GIL share is that of an earlier plan of this process, whose items were alike."""
+    gil_moments: bool = False
+    """Whether the function lets go of the lock so often, and for so short, that threads would wait
+    for each other more than they run: it counts as held all the time then."""
     waking_s: float = 0.0
     """CPU seconds that a wait as long as an item's took by itself beside the sample; 0 where items
     do not wait, or where that plays no part."""

@@ -82,6 +82,8 @@ class Run:
     computing_s: float | None = None
     """CPU seconds of an item, if the run ended with items left because they prove to compute
     instead of waiting."""
+    take_turns: bool = False
+    """Whether it ended so because threads prove to wait for each other."""
     pilot: Pilot | None = None
     """Hands out the first chunks of a run without a sample."""
     backlog: Backlog | None = None
@@ -383,10 +385,10 @@ class Run:
         # Deaths take time, and the caller must survive what causes them.
         if self.may_give_up and not self.report.lost_workers:
             elapsed = time.perf_counter() - self._began
+            self.take_turns |= self.gain.takes_turns(elapsed)
+            self.gave_up |= self.take_turns or self.gain.none(elapsed)
             if self.gain.computes(elapsed):
                 self.computing_s, self.gave_up = self.gain.item_cpu_s, True
-            else:
-                self.gave_up |= self.gain.none(elapsed, chunk.number)
 
     # -- failures ----------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from amorsize.enough import BUDGET_S, Outlook
 from amorsize.errors import ItemError
 from amorsize.guard import rest
 from amorsize.judge import AFTER_ALL, item_error, placeholder
-from amorsize.loop import LoopResult, annotate, run_forgiving, run_loop
+from amorsize.loop import LoopResult, annotate, full_collections, run_forgiving, run_loop
 from amorsize.monitor import Monitor, queued_s, running_threads
 from amorsize.naps import waking_s
 from amorsize.pages import pages
@@ -133,7 +133,7 @@ class _Recorder:
         if self.elsewhere is not None:
             return self._run_elsewhere(self.elsewhere, start, items)
         looking, process, beside = time.thread_time(), _process_cpu_s(), self.beside_s()
-        given = pages()
+        given, collections = pages(), full_collections()
         cpu, wall = time.thread_time(), time.perf_counter()
         loop = self._loop(start, items)
         wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
@@ -157,6 +157,7 @@ class _Recorder:
                 max(process, 0.0),
                 given,
                 self.narrowed is not None,
+                full_collections() > collections,
             )
         )
         self.last_items = items

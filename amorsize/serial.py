@@ -11,7 +11,7 @@ from amorsize.errors import DeadlineExceeded
 from amorsize.feed import Feed
 from amorsize.guard import in_time, rest
 from amorsize.judge import AFTER_ALL, Judge
-from amorsize.loop import LoopResult, run_forgiving, run_loop
+from amorsize.loop import LoopResult, full_collections, run_forgiving, run_loop
 from amorsize.report import RunReport
 from amorsize.source import Piece
 
@@ -24,6 +24,9 @@ WINDOW_S = 0.005
 CACHED_ITEMS = 8192
 """Most items of a block: their results stay in a processor's cache until they are put in
 place, and a block's own cost is nothing against them."""
+MOST_PASSED_OVER = 2
+"""Windows in a row that tell nothing because a full garbage collection came meanwhile: where it
+always does, it belongs to the items."""
 SURPRISE = 1.5
 """Items that take this many times the expected seconds make the run think again."""
 
@@ -79,6 +82,7 @@ class SerialRun:
     def _blocks(self, begin: float) -> Generator[Piece, None, None]:
         per_item = max(self.item_s, 1e-9)
         window_s, window_items, block_s = 0.0, 0, BLOCK_S
+        collections, passed_over = full_collections(), 0
         while not self.feed.cancelled and (
             self.limit_s is None or time.perf_counter() - begin < self.limit_s
         ):
@@ -106,8 +110,13 @@ class SerialRun:
             self.report.items += count
             yield start, loop.values
             if window_s >= WINDOW_S:
-                per_item = window_s / window_items
-                window_s, window_items = 0.0, 0
+                seen_s = window_s / window_items
+                window_s, window_items, before = 0.0, 0, collections
+                collections = full_collections()
+                if collections > before and passed_over < MOST_PASSED_OVER:
+                    passed_over += 1  # its own time is most of that
+                    continue
+                per_item, passed_over = seen_s, 0
                 surprises = per_item > SURPRISE * self.item_s
                 if self.watch and surprises:
                     self.observed_s = per_item

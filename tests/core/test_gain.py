@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amorsize.gain import Gain
+import pytest
+
+from amorsize.gain import Gain, SideBySide
 from amorsize.worker import ChunkTimes
 
 
@@ -24,3 +26,47 @@ def test_items_that_wait_as_long_as_planned_do_not_compute_however_busy_the_proc
         gain.observe(100, times)
     assert not as_planned.computes(0.060)
     assert stretched.computes(0.060)
+
+
+def two_threads(wall_s: float, cpu_s: float, items: int = 10) -> Gain:
+    """Threads whose items were to take 10 ms on a processor, without a pause."""
+    gain = Gain(1, side_by_side=SideBySide(2, 0.010, 0.0))
+    gain.observe(items, ChunkTimes(wall_s, cpu_s, 0.0, 0.0, "here", 0, workers=2))
+    return gain
+
+
+def test_threads_that_run_side_by_side_take_no_turns_however_long_items_are() -> None:
+    assert not two_threads(0.2, 0.19).takes_turns(0.1)
+    assert not two_threads(2.0, 1.9).takes_turns(1.0)
+
+
+def test_threads_of_which_only_one_runs_at_a_time_take_turns() -> None:
+    assert two_threads(0.2, 0.1).takes_turns(0.1)
+    assert not two_threads(0.08, 0.04).takes_turns(0.04)  # too early to say
+    assert not two_threads(0.2, 0.1, items=2).takes_turns(0.1)
+
+
+def test_threads_that_are_busy_with_waking_each_other_take_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits = iter([0, 20_000, 0, 20])
+    monkeypatch.setattr("amorsize.gain._waits", lambda: next(waits))
+    assert two_threads(0.6, 0.43).takes_turns(0.3)  # four times the CPU seconds
+    assert not two_threads(0.6, 0.43).takes_turns(0.3)  # as items are heavier than those sampled
+
+
+def test_threads_that_wait_for_a_processor_would_do_so_as_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queued = iter([1.0, 1.09])
+    monkeypatch.setattr("amorsize.gain._queued_s", lambda: next(queued))
+    assert not two_threads(0.2, 0.1).takes_turns(0.1)
+
+
+def test_a_few_chunks_say_nothing_however_many_there_were_before() -> None:
+    gain = Gain(2)
+    for _ in range(7):
+        gain.observe(10, ChunkTimes(0.001, 0.001, 0.0, 0.0, "here", 0))
+    assert not gain.none(1.0)
+    gain.observe(10, ChunkTimes(0.001, 0.001, 0.0, 0.0, "here", 0))
+    assert gain.none(1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -61,6 +62,20 @@ def test_a_busy_machine_does_not_hide_that_the_lock_is_held() -> None:
 
 def test_code_that_lets_go_of_the_lock_does_not_seem_to_hold_it() -> None:
     assert seen(lambda: watched(digest), 0.3).held_share < 0.5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts the waits of a thread")
+def test_a_lock_that_is_let_go_for_moments_only_is_told_from_one_that_is_free() -> None:
+    rows = [(number, number * 7 % 13) for number in range(1_000)]
+
+    def insert() -> None:  # the database lets go of the lock for each row
+        database = sqlite3.connect(":memory:")
+        database.execute("create table t(a, b)")
+        database.executemany("insert into t values(?, ?)", rows)
+        database.close()
+
+    assert watched(insert).for_moments
+    assert not watched(digest).for_moments
 
 
 def digest() -> bytes:

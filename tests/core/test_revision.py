@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 import amorsize
+from amorsize.blocks import profile_of
+from amorsize.profile import Profile
 
 pytestmark = pytest.mark.measures
 
@@ -82,3 +84,28 @@ def test_a_first_call_that_waits_does_not_make_the_others_wait(
     assert "to multiprocessing" in moves  # and perhaps back, on a machine that others keep busy
     on_threads = [record.items for record in plan.report.chunks if "/" in record.times.worker]
     assert sum(on_threads) < 360  # mostly a handful, at the latest when the first large chunk ends
+
+
+def test_threads_that_turn_out_to_share_one_lock_are_left(
+    calls: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amorsize.planner.NOTICEABLE_LOAD", 1e9)
+
+    def lets_go(*args: Any, **facts: Any) -> Profile:
+        seen = profile_of(*args, **facts)
+        return seen._replace(gil_share=0.0, gil_measured=True, waiting_share=0.0)
+
+    monkeypatch.setattr("amorsize.sampler.profile_of", lets_go)
+
+    def holds(x: int) -> int:
+        burn(0.01)
+        calls(x)
+        return x
+
+    plan = amorsize.plan(holds, range(200))
+    assert plan.backend == "threads"
+    assert plan.run() == list(range(200))
+    assert calls.items == list(range(200))
+    assert plan.report is not None
+    assert "threads wait for each other" in str(plan.report)
+    assert plan.report.backend == "multiprocessing"

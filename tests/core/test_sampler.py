@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import sys
 import threading
@@ -297,3 +298,22 @@ def test_what_watching_takes_is_no_work_of_items_that_wait() -> None:
     # The end and the start of a thread are not on its own clock: 0.04 to 0.095 ms were seen.
     assert sampled(0.00009).item_cpu_s == pytest.approx(0.00002)
     assert sampled(0.003).item_cpu_s > 0.0009
+
+
+def test_a_full_garbage_collection_is_no_work_of_the_item_it_interrupts() -> None:
+    ballast = [(number,) for number in range(300_000)]
+    collecting: list[float] = []
+
+    def collects(x: int) -> int:
+        spin(0.0005)
+        if x == 100:  # the second item of a sample of 200
+            before = time.perf_counter()
+            gc.collect()
+            collecting.append(time.perf_counter() - before)
+        return x
+
+    profile = sample(collects, source_of(range(200))).profile
+    assert len(ballast) == 300_000
+    assert len(collecting) == 1
+    assert profile.sampled > 2
+    assert profile.longest_s < 0.0005 + collecting[0]

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+import time
 from typing import Any
 
 import numpy
 import pytest
 
 import amorsize
+from amorsize.feed import Feed
+from amorsize.judge import Judge
+from amorsize.policy import DEFAULT
+from amorsize.report import RunReport
+from amorsize.serial import SerialRun
+from amorsize.source import source_of
 
 
 @pytest.mark.parametrize(
@@ -58,3 +66,23 @@ def test_data_that_shrinks_under_the_loop_puts_no_result_in_a_wrong_place() -> N
     results = amorsize.plan(shrink, data, backend="serial").run()
     assert results[:50_000] == [-x for x in range(50_000)]
     assert set(results[50_000:]) <= {-x for x in range(50_000, 60_000)}
+
+
+@pytest.mark.measures
+@pytest.mark.parametrize("every", [250, 1])
+def test_garbage_collections_are_no_surprise_unless_each_item_has_one(every: int) -> None:
+    ballast = [(number,) for number in range(200_000)]
+
+    def collects(x: int) -> None:
+        until = time.thread_time() + 5e-5
+        while time.thread_time() < until:
+            pass
+        if x % every == every - 1:
+            gc.collect()
+
+    report = RunReport("serial", 1)
+    feed = Feed(source_of(range(1_000)), [], stop_on_error=True)
+    loop = SerialRun(collects, feed, report, Judge(report, DEFAULT), 5e-5)
+    list(loop.pieces())
+    assert len(ballast) == 200_000
+    assert (loop.observed_s is not None) == (every == 1)
