@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 USUAL = 1.5
 """A first call that takes no more than this many times as long as the next ones, and no less than
 that, is one of them."""
+_SLIGHT = 0.02
+"""Share of an item's time that nobody minds it to compute more."""
 STEADY = 0.05
 """Relative standard error of the mean at which it is known well enough."""
 STEADY_BY_SIZE = 0.1
@@ -141,9 +143,12 @@ class Blocks:
         others = [block for block in others if len(block.values) >= _GROWN * largest]
         if len(others) > 2 or largest > 1:
             return others
-        usual_s = mean([block.per_item_s for block in others])
-        is_usual = usual_s / USUAL <= self.all[0].per_item_s <= USUAL * usual_s
-        return [self.all[0], *others] if is_usual else others
+        first, usual_s = self.all[0], mean([block.per_item_s for block in others])
+        busy_s = mean([block.busy_s for block in others])
+        is_usual = usual_s / USUAL <= first.per_item_s <= USUAL * usual_s
+        # One that waits takes about as long, whatever it has loaded before.
+        is_usual = is_usual and first.busy_s <= USUAL * busy_s + _SLIGHT * usual_s
+        return [first, *others] if is_usual else others
 
     @property
     def own_share(self) -> float:

@@ -201,7 +201,10 @@ class Outlook:
         if only:
             most_s = max(most_s, SECOND_SHARE * least_s / usable_cores())
         budget_s = max(BUDGET_S, min(most_s, BUDGET_SHARE * least_s * (1 + doubt)))
-        if serial_s and busy_share < (ONLY_WAITING if only else WAITING):
+        if only and ONLY_WAITING <= busy_share < WAITING:
+            # What it computes decides between threads and processes, and may be the first's only.
+            budget_s = max(budget_s, WAITING_SHARE * least_s)
+        elif serial_s and busy_share < WAITING:
             # Side by side it would be over in no time: two items say how it waits.
             budget_s = min(budget_s, WAITING_SHARE * least_s)
         return budget_s

@@ -317,3 +317,19 @@ def test_a_full_garbage_collection_is_no_work_of_the_item_it_interrupts() -> Non
     assert len(collecting) == 1
     assert profile.sampled > 2
     assert profile.longest_s < 0.0005 + collecting[0]
+
+
+def test_what_only_the_first_of_items_that_wait_computes_is_not_taken_for_theirs() -> None:
+    loaded: list[int] = []
+
+    def fetch(x: int) -> int:
+        if not loaded:
+            loaded.append(x)
+            spin(0.004)
+        time.sleep(0.02)
+        return x
+
+    profile = sample(fetch, source_of(range(200))).profile
+    assert profile.sampled == 2
+    assert profile.item_cpu_s < 0.002
+    assert profile.waiting_share > 0.8
