@@ -208,11 +208,16 @@ class Execution:
 
     def _before_workers(self, feed: Feed, *, lazily: bool) -> Generator[Piece, None, None]:
         """Data of unknown length may end before workers would have paid: work in the caller for
-        as long as starting them takes, so that at most that time is ever lost.
+        as long as starting them takes, so that at most that time is ever lost. What lasts so long
+        can be expected to last as long again; where workers would save little of that, it takes
+        longer until it is more than they cost.
         """
         offer = self._offer()
         if offer is not None:
-            limit = _starting_s(offer, self._decision.chosen.workers)
+            chosen, profile = self._decision.chosen, self._planning.profile
+            serial_s = self._decision.items * profile.item_s
+            saved = 1.0 - chosen.prediction.seconds / max(serial_s, 1e-9)
+            limit = _starting_s(offer, chosen.workers) * max(1.0, 0.5 / max(saved, 0.05))
             yield from self._watched(self._loop(feed, lazily=lazily, limit_s=limit))
 
     def _serial(self, feed: Feed, *, lazily: bool) -> Generator[Piece, None, None]:
@@ -275,7 +280,7 @@ class Execution:
         run.window = Window(memory, planning.profile.outputs.nbytes, chunk_bytes)
         for _, values in planning.sample.results[-1:]:
             run.window.observe(values, 0, () if feed.is_indexed else planning.sample.recent_items)
-        run.may_give_up = self._may_work_here() and not self._backend.traits.remote
+        run.may_leave = self._may_work_here()
         if self._backend.traits.shares_gil:
             run.gain = self._threads_gain(run.lanes)
         run.trips = Trips(offer.costs.latency_s.value if offer else 0.0)
@@ -306,6 +311,7 @@ class Execution:
         planning, chosen = self._planning, self._decision.chosen
         item_s = planning.profile.item_s
         feed.plan(chosen.schedule, item_s, carry_items=not visible)
+        feed.may_end_soon = not self._backend.traits.remote
         if self._backend.traits.shares_chunks:
             feed.singles = SINGLES
         if not lazily and not planning.unsampled:  # a stream wants the first items first
@@ -316,16 +322,11 @@ class Execution:
         """What a stretch on workers that has ended means for what is left, if anything is."""
         if run.broken is not None:
             self._do_without(run.broken, feed)
-        elif run.computing_s is not None:
-            why = f"items compute for {run.computing_s:.3g} s, and do not wait as sampled"
-            self._move(None, why)
-            self._decide_again(self._planning.computing(run.computing_s, feed.remaining), why)
-        elif run.take_turns:
-            why = "threads wait for each other, as items hold the GIL after all"
-            self._move(None, why)
-            self._decide_again(self._planning.holding(feed.remaining), why)
-        elif run.gave_up:
-            self._move(None, "workers lost more time than they saved")
+        elif run.leaving is not None:
+            self._move(None, run.leaving.why)
+            if run.leaving.facts is not None:
+                again = self._planning.without(run.leaving, feed.remaining)
+                self._decide_again(again, run.leaving.why)
 
     # -- decisions ---------------------------------------------------------------------------
 

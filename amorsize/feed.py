@@ -10,6 +10,9 @@ from amorsize.backend import Chunk
 from amorsize.schedule import Schedule, whole
 from amorsize.source import IndexedSource, Source, Span, StreamSource
 
+_LESS = 5
+"""By how many times chunks may then be smaller than those whose dispatch costs next to nothing."""
+
 
 class Feed:
     """The queue of items that no chunk holds yet.
@@ -46,6 +49,9 @@ class Feed:
         itself; the first one last."""
         self.apart: set[int] = set()
         """Numbers of the chunks that hold those: what they take tells nothing of the others."""
+        self.may_end_soon = False
+        """Whether chunks of data of unknown length are cut as if little more were left than there
+        was so far."""
         self.cancelled = False
         """Whether nobody wants what is left; set from any thread, looked at by the run's."""
 
@@ -220,7 +226,11 @@ class Feed:
         if self._end is not None:
             return None
         start = source.taken
-        items = source.take(self.schedule.next_size(self.remaining))
+        size, remaining = self.schedule.next_size(self.remaining), self.remaining
+        if remaining is None and self.may_end_soon:  # what workers get last is a part of the whole
+            least, share = self.schedule.smallest // _LESS, start // (2 * self.schedule.workers)
+            size = min(size, max(1, least, share))
+        items = source.take(size)
         if not items:
             return None
         return self._chunk(((start, start + len(items)),), items)

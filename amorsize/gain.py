@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from amorsize.leaving import GAINS_NOTHING, TAKE_TURNS, Leaving, computing
 from amorsize.monitor import queued_s
 
 if TYPE_CHECKING:
@@ -92,6 +93,14 @@ class Gain:
     def item_cpu_s(self) -> float:
         """CPU seconds an item takes."""
         return self._cpu_s / max(1, self._items)
+
+    def objection(self, elapsed_s: float) -> Leaving | None:
+        """Why the caller should not go on with these workers, if that shows by now."""
+        if self.computes(elapsed_s):
+            return computing(self.item_cpu_s)
+        if self.takes_turns(elapsed_s):
+            return TAKE_TURNS
+        return GAINS_NOTHING if self.none(elapsed_s) else None
 
     def none(self, elapsed_s: float) -> bool:
         """Whether the items took no longer, together, than the run does."""

@@ -216,7 +216,7 @@ def _extra_item_s(profile: Profile, configuration: Configuration) -> float:
     seconds = 0.0 if extra is None else extra.value
     if not traits.shares_memory:
         seconds += profile.outputs.dump_s
-        if not traits.inherits_memory:
+        if profile.travels_to(traits):
             seconds += profile.inputs.load_s
     return seconds
 
@@ -381,10 +381,13 @@ def _driver_s(profile: Profile, configuration: Configuration, shape: Shape, item
     out, share = profile.outputs, items / shape.chunks
     seconds += items * out.load_s
     seconds += shape.chunks * costs.out_of(share * out.nbytes, share * out.buffer_bytes)
-    if not traits.inherits_memory:
+    if profile.travels_to(traits):
         into = profile.inputs
         seconds += items * into.dump_s
-        seconds += shape.chunks * costs.into(share * into.nbytes, share * into.buffer_bytes)
+        # Where workers usually inherit items, those that are sent go the way of results.
+        way = costs.out_of if traits.inherits_memory else costs.into
+        seconds += shape.chunks * way(share * into.nbytes, share * into.buffer_bytes)
+    if not traits.inherits_memory:
         seconds += costs.function_s(profile.function_bytes or 0, configuration.workers)
     return seconds
 

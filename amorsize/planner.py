@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from amorsize.backend import Capacity, Traits
 from amorsize.costs import BackendCosts
 from amorsize.errors import PlanInfeasible
-from amorsize.model import Configuration, Prediction, predict
+from amorsize.model import SHUTDOWN, STARTUP, Configuration, Prediction, predict
 from amorsize.profile import Profile
 from amorsize.schedule import Schedule, fixed, tapered, whole
 
@@ -19,6 +19,12 @@ SERIAL = "serial"
 NOISE_SHARE, NOISE_S = 0.06, 0.002
 """The plain loop wins if nothing is predicted to beat it by more than this share and these
 seconds: it cannot disappoint."""
+NOISE_STARTING = 0.5
+"""Share of starting and stopping workers that counts as noise, too: of short runs these are what
+predictions know least, from one memory and one moment of the machine to the next."""
+NOISE_UNKNOWN = 0.4
+"""The share instead of the first one where data does not tell its length: it may be over soon, and
+of items that take next to nothing, reading and sending them takes the caller as long."""
 TIE_SHARE, TIE_S = 0.02, 0.0005
 """Other predictions closer than this share and these seconds are a tie; the simpler one wins.
 Wider ties cost more by what is given away (``python -m benchmarks regret``)."""
@@ -180,8 +186,9 @@ def decide(
     cold = {offer.name for offer in offers if offer.cold_cluster}
     eligible = [c for c in candidates if c.backend not in cold] or candidates
     eligible = _without_crowds(eligible, {offer.name: offer.capacity.workers for offer in offers})
-    best = min(candidate.prediction.seconds for candidate in eligible)
-    tied = [candidate for candidate in eligible if is_tie(candidate, best)]
+    fastest = min(eligible, key=lambda c: c.prediction.seconds)
+    best, noise_s = fastest.prediction.seconds, _noise_s(profile, fastest.prediction)
+    tied = [candidate for candidate in eligible if is_tie(candidate, best, noise_s)]
     # Among equals also the finest chunks: equal predictions trust an even sample, which a trend
     # in the data or a single long item would betray.
     chosen = min(tied, key=lambda c: (ranks[c.backend], c.workers, c.schedule.smallest))
@@ -208,12 +215,21 @@ def _without_crowds(candidates: list[Candidate], usual: Mapping[str, int]) -> li
     return [candidate for candidate in candidates if not is_crowd(candidate)]
 
 
-def is_tie(candidate: Candidate, best_s: float) -> bool:
-    """Whether the difference to the best prediction is within the noise."""
-    share, seconds = (TIE_SHARE, TIE_S)
-    if candidate.backend == SERIAL:
-        share, seconds = (NOISE_SHARE, NOISE_S)
-    return candidate.prediction.seconds <= best_s * (1 + share) + seconds
+def is_tie(candidate: Candidate, best_s: float, noise_s: float | None = None) -> bool:
+    """Whether the difference to the best prediction is within the noise: ``noise_s`` for the plain
+    loop, by default a share of the best.
+    """
+    if candidate.backend != SERIAL:
+        return candidate.prediction.seconds <= best_s * (1 + TIE_SHARE) + TIE_S
+    noise_s = NOISE_S + NOISE_SHARE * best_s if noise_s is None else noise_s
+    return candidate.prediction.seconds <= best_s + noise_s
+
+
+def _noise_s(profile: Profile, best: Prediction) -> float:
+    """Seconds by which the best prediction has to be below that of the plain loop."""
+    starting_s = sum(term.seconds for term in best.terms if term.name in (STARTUP, SHUTDOWN))
+    share = NOISE_SHARE if profile.remaining is not None else NOISE_UNKNOWN
+    return NOISE_S + share * best.seconds + NOISE_STARTING * starting_s
 
 
 def serial_only(profile: Profile, reason: str) -> Decision:
@@ -233,11 +249,9 @@ def _objection(profile: Profile, offer: Offer) -> str:
         return ""
     if profile.outputs.error:
         return f"results cannot be pickled ({profile.outputs.error})"
-    if traits.inherits_memory:
-        return ""
-    if profile.inputs.error:
+    if profile.inputs.error and profile.travels_to(traits):
         return f"items cannot be pickled ({profile.inputs.error})"
-    if profile.function_error:
+    if profile.function_error and not traits.inherits_memory:
         return f"the function cannot be pickled ({profile.function_error})"
     return ""
 
@@ -369,9 +383,8 @@ def _schedules(
     floor = math.ceil(busy / (OVERHEAD_SHARE * item_s))
     payload = 0.0
     if not offer.traits.shares_memory:
-        payload = max(
-            profile.outputs.nbytes, 0 if offer.traits.inherits_memory else profile.inputs.nbytes
-        )
+        sent = profile.inputs.nbytes if profile.travels_to(offer.traits) else 0
+        payload = max(profile.outputs.nbytes, sent)
     most_bytes = REMOTE_CHUNK_BYTES if offer.traits.remote else CHUNK_BYTES
     by_bytes = max(1, int(most_bytes / payload)) if payload > 0 else items
     tail = math.ceil(max(TAIL_S, TAIL_SLOTS * costs.slot_s.value) / item_s)

@@ -36,12 +36,13 @@ from amorsize.probes import Limits, limits
 from amorsize.profile import Profile
 from amorsize.sampler import Sample
 from amorsize.schedule import fixed
-from amorsize.source import Source, Span
+from amorsize.source import Source, Span, StreamSource
 from amorsize.travel_times import large_buffers, measure_packing
 from amorsize.voices import Heard
 from amorsize.worker import worker_name
 
 if TYPE_CHECKING:
+    from amorsize.leaving import Leaving
     from amorsize.pace import Pace
     from amorsize.resume import Resumption
 
@@ -94,6 +95,7 @@ class Planning:
         automatically: bool = True,
     ) -> None:
         self.function, self.source, self.sample = function, source, sample
+        self._refine(streamed=isinstance(source, StreamSource))
         self.workers, self.chunk_size, self.options = workers, chunk_size, options or {}
         self.automatically = automatically
         self.policy = policy
@@ -167,7 +169,7 @@ class Planning:
         again.sample = sample
         again._packed = (False, False)
         traits = self.offers[0].traits
-        again._measure_packing(inputs=not traits.inherits_memory)
+        again._measure_packing(inputs=again.profile.travels_to(traits))
         wish = Wish(workers, self.chunk_size)
         seen = declared(1.0, "seen in the workers themselves")
         offers = [
@@ -197,27 +199,13 @@ class Planning:
         )
         return self._with(seen)
 
-    def computing(self, item_s: float, remaining: int | None) -> Planning:
-        """The same with items that compute for so long, where they seemed to wait."""
+    def without(self, leaving: Leaving, remaining: int | None) -> Planning:
+        """The same with what a run knew when it left its workers."""
+        item_s = self.profile.item_s if leaving.item_s is None else leaving.item_s
         again = self.revised(item_s, remaining)
-        seen = again.profile._replace(
-            item_s=item_s,
-            item_cpu_s=item_s,
-            item_alone_s=0.0,
-            item_sd_s=0.0,
-            longest_s=item_s,
-            durations=(),
-            gil_share=1.0,
-            gil_measured=False,
-            waiting_share=0.0,
-        )
-        return again._with(seen)
-
-    def holding(self, remaining: int | None) -> Planning:
-        """The same with items that hold the interpreter's lock, where they seemed to let go."""
-        again = self.revised(self.profile.item_s, remaining)
-        seen = again.profile._replace(gil_share=1.0, gil_measured=True, waiting_share=0.0)
-        return again._with(seen)
+        again = again._with(leaving.learned(again.profile))
+        again._packed = (again._packed[0] or bool(again.profile.inputs.error), again._packed[1])
+        return again
 
     def _with(self, profile: Profile) -> Planning:
         from copy import copy
@@ -382,8 +370,8 @@ class Planning:
         if traits.shares_memory or traits.inline:
             return
         in_play = forced or not traits.remote or backend.availability().running
+        self._measure_packing(inputs=in_play and self.profile.travels_to(traits))
         ships = in_play and not traits.inherits_memory
-        self._measure_packing(inputs=ships)
         if ships and self.payload is None and not self.profile.function_error:
             try:
                 self.payload = pack_function(self.travelling)
@@ -413,11 +401,9 @@ class Planning:
             from amorsize.errors import shorten
 
             raise UnpicklableResult(index, shorten(value), profile.outputs.error)
-        if traits.inherits_memory:
-            return
-        if profile.function_error:
+        if profile.function_error and not traits.inherits_memory:
             raise UnpicklableFunction(self.function, TypeError(profile.function_error))
-        if profile.inputs.error:
+        if profile.inputs.error and profile.travels_to(traits):
             item = self.sample.recent_items[0]
             raise UnpicklableItem(self.sample.recent_start, item, TypeError(profile.inputs.error))
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from amorsize.backend import Traits
 
 
 class Packing(NamedTuple):
@@ -102,6 +105,9 @@ class Profile(NamedTuple):
     """Bytes of the large buffers (arrays) that an item and its result consist of."""
     gil_earlier: bool = False
     """Whether the GIL share is that of an earlier plan of this process, whose items were alike."""
+    streamed: bool = False
+    """Whether items come from a stream, which only the caller can read: they travel to workers
+    that see its memory, too."""
     gil_moments: bool = False
     """Whether the function lets go of the lock so often, and for so short, that threads would wait
     for each other more than they run: it counts as held all the time then."""
@@ -118,6 +124,10 @@ class Profile(NamedTuple):
     def serial_s(self) -> float | None:
         """Predicted seconds of the plain loop over the remaining items."""
         return None if self.remaining is None else self.remaining * self.item_s
+
+    def travels_to(self, traits: Traits) -> bool:
+        """Whether items are sent to the workers of such an engine."""
+        return not traits.shares_memory and (self.streamed or not traits.inherits_memory)
 
     @property
     def memory_bytes(self) -> float:

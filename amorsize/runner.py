@@ -23,13 +23,9 @@ from amorsize.errors import (
 )
 from amorsize.feed import Feed
 from amorsize.gain import Gain
-from amorsize.interrupts import (
-    heeded,
-    raise_if_terminated,
-    shielded,
-    terminating,
-)
+from amorsize.interrupts import heeded, raise_if_terminated, shielded, terminating
 from amorsize.judge import AFTER_ALL, FirstFailure, Judge
+from amorsize.leaving import Leaving, unsendable
 from amorsize.recovery import Recovery, most_deaths
 from amorsize.report import RunReport
 from amorsize.source import Piece
@@ -73,17 +69,12 @@ class Run:
 
     ends_at: float = math.inf
     """``time.perf_counter()`` at which the run must be over."""
-    may_give_up: bool = False
-    """Whether to stop when the workers prove slower than the plain loop."""
-    gave_up: bool = False
-    """Whether the run ended for that reason, with items left."""
+    may_leave: bool = False
+    """Whether what cannot be sent, or gains nothing by workers of this host, may leave them."""
+    leaving: Leaving | None = None
+    """Why the run ended with items left, if it did."""
     gain: Gain
     """What the workers gain."""
-    computing_s: float | None = None
-    """CPU seconds of an item, if the run ended with items left because they prove to compute
-    instead of waiting."""
-    take_turns: bool = False
-    """Whether it ended so because threads prove to wait for each other."""
     pilot: Pilot | None = None
     """Hands out the first chunks of a run without a sample."""
     backlog: Backlog | None = None
@@ -242,7 +233,7 @@ class Run:
         ):
             self._fit()
         least, room = 0 if self._ready else 1, self._room(session)
-        while not (self.gave_up or self.broken) and len(self._flying) < max(least, room):
+        while not (self.leaving or self.broken) and len(self._flying) < max(least, room):
             try:
                 chunk = self._next()
             except Exception as error:  # the data's own: after all items before it
@@ -336,7 +327,7 @@ class Run:
                 # Since it was submitted: reading the data may have taken long before.
                 self.report.first_answer_s = self._open_s + flown_s - outcome.times.lasted_s
             self._take(chunk, outcome)
-            if self.gave_up:
+            if self.leaving:
                 self._end_early(chunk, outcome, session)
         self.report.driver_s += time.perf_counter() - begin
 
@@ -383,12 +374,8 @@ class Run:
                 self.feed.rescale(believed)
         self._fit()
         # Deaths take time, and the caller must survive what causes them.
-        if self.may_give_up and not self.report.lost_workers:
-            elapsed = time.perf_counter() - self._began
-            self.take_turns |= self.gain.takes_turns(elapsed)
-            self.gave_up |= self.take_turns or self.gain.none(elapsed)
-            if self.gain.computes(elapsed):
-                self.computing_s, self.gave_up = self.gain.item_cpu_s, True
+        if self.may_leave and not (self.report.lost_workers or self.backend.traits.remote):
+            self.leaving = self.leaving or self.gain.objection(time.perf_counter() - self._began)
 
     # -- failures ----------------------------------------------------------------------------
 
@@ -418,6 +405,8 @@ class Run:
 
     def _refused(self, chunk: Chunk, error: UnpicklableItem) -> None:
         """An item cannot travel: the others of its chunk go without it."""
+        if self._goes_elsewhere(chunk, error):
+            return
         indices = list(chunk.indices())
         at = indices.index(error.index) if error.index in indices else 0
         before, guilty, after = (
@@ -428,8 +417,19 @@ class Run:
         assert guilty is not None
         self._blame(guilty, error)
 
-    def _suspect(self, chunk: Chunk, error: Exception) -> None:
+    def _goes_elsewhere(self, chunk: Chunk, error: UnpicklableItem | ItemNotLoaded) -> bool:
+        """Whether all that is left, this chunk included, goes where no item has to be sent."""
+        if not self.may_leave or self.report.lost_workers or self._session is None:
+            return False
+        self.leaving = unsendable(error)
+        self.feed.put_back([chunk])
+        self._session.withdraw()
+        return True
+
+    def _suspect(self, chunk: Chunk, error: ItemNotLoaded | ResultNotLoaded) -> None:
         """Something of a chunk cannot be rebuilt at the other end: find out what."""
+        if isinstance(error, ItemNotLoaded) and self._goes_elsewhere(chunk, error):
+            return
         if chunk.count == 1:
             self._blame(chunk, error)
             return

@@ -75,7 +75,7 @@ def play(
         return attach_s + costs.starting_s(number, configuration.cores)
 
     travels = not traits.shares_memory
-    sends = travels and not traits.inherits_memory
+    sends = profile.travels_to(traits)
     extra_s = costs.item_s.value if costs.item_s else 0.0
     slower = slowed(profile, costs) + hindered(profile, configuration, workers) - 1
     half_dispatch, half_trip = costs.dispatch_s.value / 2, costs.latency_s.value / 2
@@ -87,7 +87,7 @@ def play(
     busy, driver_busy, used = 0.0, 0.0, 0
     least_s = 0.0 if traits.shares_chunks else costs.slot_s.value
     for size, seconds in chunks:
-        cost = half_dispatch + (_in_s(profile, costs, size) if sends else 0.0)
+        cost = half_dispatch + (_in_s(profile, configuration, size) if sends else 0.0)
         driver, driver_busy = driver + cost, driver_busy + cost
         work = seconds * slower + size * extra_s
         busy, end = busy + work, 0.0
@@ -105,9 +105,10 @@ def play(
     return Simulation(driver + costs.shutdown_s.value, busy, driver_busy, used)
 
 
-def _in_s(profile: Profile, costs: BackendCosts, size: int) -> float:
-    items = profile.inputs
-    return size * items.dump_s + costs.into(size * items.nbytes, size * items.buffer_bytes)
+def _in_s(profile: Profile, configuration: Configuration, size: int) -> float:
+    items, costs = profile.inputs, configuration.costs
+    way = costs.out_of if configuration.traits.inherits_memory else costs.into
+    return size * items.dump_s + way(size * items.nbytes, size * items.buffer_bytes)
 
 
 def _out_s(profile: Profile, costs: BackendCosts, size: int) -> float:

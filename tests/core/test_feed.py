@@ -68,6 +68,17 @@ def test_a_cut_ends_the_data_at_the_failing_item() -> None:
     assert feed.next() is None
 
 
+def test_chunks_of_a_stream_that_may_end_soon_grow_with_what_there_was() -> None:
+    numbers = (number for number in range(1_000))
+    feed = Feed(source_of(numbers), [], tapered(50, 4_000, 2), item_s=1.0, carry_items=True)
+    feed.may_end_soon = True
+    sizes = [feed.take(100)[1]]
+    while (chunk := feed.next()) is not None:
+        sizes.append(chunk.count)
+    assert sizes[:5] == [100, 25, 31, 39, 48]
+    assert sum(sizes) == 1_000
+
+
 def test_streams_are_fed_in_order_with_their_items() -> None:
     feed = Feed(source_of(x * 2 for x in range(25)), [], fixed(10, 2), item_s=1.0, carry_items=True)
     chunks = []

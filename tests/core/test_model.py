@@ -180,6 +180,39 @@ def test_unpicklable_work_is_refused_with_the_reason() -> None:
         choose(locked, offers=[PROCESSES])
 
 
+def test_items_of_a_stream_travel_to_workers_that_inherit_memory() -> None:
+    heavy = Packing(nbytes=1e5, dump_s=0.004, load_s=0.004, measured=True)
+    work = profile(item_s=0.01, inputs=heavy)
+    inherited, sent = (seconds(one, PROCESSES, 4, 10) for one in (work, streamed(work)))
+    assert sent > inherited + 1_000 * heavy.dump_s - 1_000 * work.item_s / 4
+    locked = work._replace(inputs=Packing(error="TypeError: no", measured=True))
+    assert choose(locked).chosen.backend == "processes"
+    assert choose(streamed(locked)).chosen.backend == "serial"
+
+
+def streamed(work: Profile) -> Profile:
+    return work._replace(streamed=True)
+
+
+def test_short_loops_are_left_for_more_than_half_of_what_starting_workers_takes() -> None:
+    work, slow = profile(items=100, item_s=0.001), 0.035
+    costs = FREE._replace(startup_s=fallback(slow))
+    startling = PROCESSES._replace(costs=costs, capacity=Capacity(2, 2))
+    assert choose(work, offers=[SERIAL, startling]).chosen.backend == "serial"  # 85 of 100 ms
+    longer = profile(items=200, item_s=0.001)
+    assert choose(longer, offers=[SERIAL, startling]).chosen.backend == "processes"
+
+
+def test_streams_of_unknown_length_are_left_for_a_clear_gain() -> None:
+    costs = FREE._replace(item_s=fallback(0.00025))  # on two workers 1.33 times as fast
+    little = PROCESSES._replace(costs=costs, capacity=Capacity(2, 2))
+    known = profile(items=10_000, item_s=0.0005)
+    assert choose(known, offers=[SERIAL, little]).chosen.backend == "processes"
+    unknown = known._replace(items=None)
+    assert choose(unknown, offers=[SERIAL, little]).chosen.backend == "serial"
+    assert choose(unknown, offers=[SERIAL, PROCESSES]).chosen.backend == "processes"
+
+
 def test_slow_dispatch_makes_chunks_grow() -> None:
     work = profile(items=100_000, item_s=1e-4)
     quick = choose(work, offers=[PROCESSES]).chosen

@@ -303,6 +303,33 @@ def test_what_cannot_travel_is_named_and_the_rest_arrives(on_error: Any) -> None
         assert len(results) == 300
 
 
+def nothing() -> Any:
+    return threading.Lock(), Fragile(0)
+
+
+@pytest.mark.measures
+@pytest.mark.parametrize(("first", "kind"), [(0, 0), (200, 0), (200, 1)])
+def test_items_that_cannot_travel_stay_here_unless_a_backend_was_named(
+    first: int, kind: int, calls: Any
+) -> None:
+    def work(pair: Any) -> int:
+        spin(0.002)
+        calls(pair[0])
+        return int(pair[0])
+
+    def items() -> Any:
+        for number in range(400):
+            yield number, nothing()[kind] if number >= first else None
+
+    plan = amorsize.plan(work, items())
+    assert plan.run() == list(range(400))
+    assert calls.items == list(range(400))
+    assert plan.report is not None
+    assert plan.report.backend == "serial"
+    assert (plan.backend == "serial") == (first == 0)
+    assert first == 0 or "cannot be sent" in str(plan.report)
+
+
 def test_one_poisoned_item_in_a_thousand() -> None:
     home = os.getpid()
 
