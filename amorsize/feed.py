@@ -42,6 +42,8 @@ class Feed:
         self._again: deque[Chunk] = deque()
         self._number = 0
         self._end: int | None = None
+        self._seen_s = 0.0
+        """Seconds that items have taken lately; 0 before the first chunk is back."""
         self.singles = 0
         """Items of indexed data that are the first chunks, each by itself."""
         self.giants: list[int] = []
@@ -68,8 +70,24 @@ class Feed:
         return max(0, self.singles - self._number)
 
     def plan(self, schedule: Schedule, item_s: float, *, carry_items: bool) -> None:
-        """Cut what is left by another schedule."""
+        """Cut what is left by another schedule, for other workers."""
         self.schedule, self.item_s, self._carry = schedule, item_s, carry_items
+        self._seen_s = 0.0
+
+    def observe(self, seen_s: float, lanes: int, most: float) -> float | None:
+        """An item of a chunk took ``seen_s`` seconds. Cut what is left anew if the mean of about
+        the last chunk of each of ``lanes`` workers, as single ones are uneven by chance, is more
+        than ``most`` times as long as expected or as short; then the seconds expected before.
+        """
+        if self.item_s <= 0:
+            return None
+        believed = self._seen_s or self.item_s
+        self._seen_s = believed = believed + (seen_s - believed) / (1 + lanes)
+        if 1 / most < believed / self.item_s < most:
+            return None
+        before = self.item_s
+        self.rescale(believed)
+        return before
 
     def rescale(self, item_s: float) -> None:
         """Items prove to take ``item_s`` seconds: keep the chunks' seconds, change their items."""

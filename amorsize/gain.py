@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from amorsize.leaving import GAINS_NOTHING, TAKE_TURNS, Leaving, computing
 from amorsize.monitor import queued_s
 
 if TYPE_CHECKING:
+    from amorsize.backend import Chunk
     from amorsize.worker import ChunkTimes
 
 if sys.platform != "win32":
@@ -94,18 +96,20 @@ class Gain:
         """CPU seconds an item takes."""
         return self._cpu_s / max(1, self._items)
 
-    def objection(self, elapsed_s: float) -> Leaving | None:
-        """Why the caller should not go on with these workers, if that shows by now."""
+    def objection(self, elapsed_s: float, flying_s: float) -> Leaving | None:
+        """Why the caller should not go on with these workers, if that shows by now; chunks in
+        flight have taken up to ``flying_s`` seconds.
+        """
         if self.computes(elapsed_s):
             return computing(self.item_cpu_s)
         if self.takes_turns(elapsed_s):
             return TAKE_TURNS
-        return GAINS_NOTHING if self.none(elapsed_s) else None
+        return GAINS_NOTHING if self.none(elapsed_s, flying_s) else None
 
-    def none(self, elapsed_s: float) -> bool:
+    def none(self, elapsed_s: float, flying_s: float = 0.0) -> bool:
         """Whether the items took no longer, together, than the run does."""
         enough = elapsed_s > GIVE_UP_AFTER_S and self._chunks >= CHUNKS_EACH * self._workers
-        return enough and elapsed_s > GIVE_UP_RATIO * self._wall_s
+        return enough and elapsed_s > GIVE_UP_RATIO * (self._wall_s + flying_s)
 
     def computes(self, elapsed_s: float) -> bool:
         """Whether items compute that were taken to wait: they share one interpreter lock now,
@@ -141,6 +145,15 @@ class Gain:
         # Those that wait for a processor would do so as processes, too.
         queued_share = max(0.0, _queued_s() - self._began_queued_s) / self._wall_s
         return cores < GIVE_UP_RATIO and off_share - queued_share >= OFF_SHARE
+
+
+def aloft_s(
+    chunks: Iterable[Chunk], submitted: Mapping[int, tuple[float, float]], now: float
+) -> float:
+    """Seconds that chunks on workers have taken so far, at most as many as they should. Times of
+    submission are by the chunk's number.
+    """
+    return sum(min(chunk.expected_s, now - submitted[chunk.number][0]) for chunk in chunks)
 
 
 def _waits() -> int:

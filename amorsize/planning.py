@@ -196,6 +196,9 @@ class Planning:
             item_sd_s=profile.item_sd_s * times,
             longest_s=max(profile.longest_s, item_s),
             trend=profile.trend * (remaining or 0) / max(1, profile.remaining or 1),
+            # On a machine that is slower now so is this; of items that are longer it says little.
+            inputs=profile.inputs.times(times),
+            outputs=profile.outputs.times(times),
         )
         return self._with(seen)
 

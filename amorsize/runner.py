@@ -7,6 +7,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from amorsize import open_runs
@@ -22,7 +23,7 @@ from amorsize.errors import (
     WorkersKeepDying,
 )
 from amorsize.feed import Feed
-from amorsize.gain import Gain
+from amorsize.gain import Gain, aloft_s
 from amorsize.interrupts import heeded, raise_if_terminated, shielded, terminating
 from amorsize.judge import AFTER_ALL, FirstFailure, Judge
 from amorsize.leaving import Leaving, unsendable
@@ -100,7 +101,6 @@ class Run:
         """Seconds that the consumer has had the thread."""
         self._ready: deque[Piece] = deque()
         self._cancel = self._all_out = False
-        self._item_s = 0.0
         self._began = self._open_s = self._chunk_wall_s = 0.0
         self._shared = backend.traits.shares_chunks
         self.lanes = 1 if self._shared else request.workers
@@ -362,20 +362,16 @@ class Run:
         apart = chunk.number in self.feed.apart
         if self.pilot is not None:
             self.pilot.observe(chunk, outcome, apart=apart)
-        if self.feed.item_s > 0 and not apart:
-            # The mean of about the last chunk of each worker: single ones are uneven by chance.
-            believed = self._item_s or self.feed.item_s
-            believed += (seen - believed) / (1 + self.lanes)
-            self._item_s = believed
-            most = REVISE_SHARED if self._shared else REVISE
-            if not 1 / most < believed / self.feed.item_s < most:
-                if self.report.watch is not None:
-                    self.report.watch.revised(self.feed.item_s, believed)
-                self.feed.rescale(believed)
+        most = REVISE_SHARED if self._shared else REVISE
+        before = None if apart else self.feed.observe(seen, self.lanes, most)
+        if before is not None and self.report.watch is not None:
+            self.report.watch.revised(before, self.feed.item_s)
         self._fit()
         # Deaths take time, and the caller must survive what causes them.
         if self.may_leave and not (self.report.lost_workers or self.backend.traits.remote):
-            self.leaving = self.leaving or self.gain.objection(time.perf_counter() - self._began)
+            now, first = time.perf_counter(), islice(self._flying.values(), self.lanes)
+            flying_s = aloft_s(first, self._submitted, now)
+            self.leaving = self.leaving or self.gain.objection(now - self._began, flying_s)
 
     # -- failures ----------------------------------------------------------------------------
 

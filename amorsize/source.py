@@ -11,7 +11,7 @@ import operator
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
@@ -260,7 +260,25 @@ def _length_of(data: Any) -> int | None:
         return len(data)
     except Exception:  # a user's __len__ may raise anything
         pass
-    if type(data).__module__ == "builtins":  # iterators of lists, ranges, zip(...) of no hint
+    if type(data) in (zip, enumerate, map):
+        return _length_of_parts(data)
+    if type(data).__module__ == "builtins":  # iterators of lists, ranges
         hint = operator.length_hint(data, -1)
         return hint if hint >= 0 else None
     return None
+
+
+def _length_of_parts(data: Any) -> int | None:
+    """What is left of the shortest iterator that ``zip``, ``map`` or ``enumerate`` reads, if each
+    of them can tell; they give no hint themselves. One may be read several times an item.
+    """
+    _, arguments, *_ = data.__reduce__()
+    parts = arguments[1:] if type(data) is map else arguments
+    parts = arguments[:1] if type(data) is enumerate else parts
+    times, least = Counter(map(id, parts)), sys.maxsize if parts else 0
+    for part in parts:
+        length = _length_of(part)
+        if length is None:
+            return None
+        least = min(least, length // times[id(part)])
+    return least

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,6 +78,16 @@ def test_chunks_of_a_stream_that_may_end_soon_grow_with_what_there_was() -> None
         sizes.append(chunk.count)
     assert sizes[:5] == [100, 25, 31, 39, 48]
     assert sum(sizes) == 1_000
+
+
+def test_what_is_left_is_cut_anew_once_items_prove_to_take_longer() -> None:
+    feed = Feed(source_of(range(1_000)), [], tapered(10, 100, 2), item_s=0.001)
+    assert feed.observe(0.0011, 1, 1.25) is None
+    assert feed.observe(0.004, 1, 1.25) == 0.001  # of chunks that are uneven, the mean of the last
+    assert feed.item_s == pytest.approx(0.002525)
+    assert feed.schedule.largest == 40
+    feed.plan(tapered(10, 100, 2), 0.001, carry_items=False)
+    assert feed.observe(0.0011, 1, 1.25) is None  # on other workers it begins anew
 
 
 def test_streams_are_fed_in_order_with_their_items() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from amorsize.gain import Gain, SideBySide
+from amorsize.backend import Chunk
+from amorsize.gain import Gain, SideBySide, aloft_s
 from amorsize.worker import ChunkTimes
 
 
@@ -70,3 +71,10 @@ def test_a_few_chunks_say_nothing_however_many_there_were_before() -> None:
     assert not gain.none(1.0)
     gain.observe(10, ChunkTimes(0.001, 0.001, 0.0, 0.0, "here", 0))
     assert gain.none(1.0)
+    assert not gain.none(1.0, flying_s=1.0)  # what is on its way has been worked on, too
+
+
+def test_what_is_on_its_way_counts_for_no_more_than_it_should_take() -> None:
+    chunks = [Chunk(number, ((number, number + 1),), None, 0.5, False) for number in range(2)]
+    assert aloft_s(chunks, {0: (10.0, 0.0), 1: (10.2, 0.0)}, 10.3) == pytest.approx(0.4)
+    assert aloft_s(chunks, {0: (10.0, 0.0), 1: (10.2, 0.0)}, 11.0) == pytest.approx(1.0)

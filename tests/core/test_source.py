@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import amorsize
 from amorsize.errors import NotIterable
 from amorsize.source import IndexedSource, StreamSource, source_of
 
@@ -111,6 +113,49 @@ def test_looking_ahead_loses_nothing_and_finds_the_end(
 def test_length_is_known_where_data_tells() -> None:
     assert source_of(iter([1, 2, 3])).length == 3
     assert source_of(x for x in [1]).length is None
+
+
+def halves(numbers: Iterator[int]) -> Iterator[tuple[int, int]]:
+    return zip(numbers, numbers, strict=False)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lambda: zip([1, 2, 3], "abcd", strict=False),
+        lambda: zip(range(3), strict=True),
+        zip,
+        lambda: zip([], [1], strict=False),
+        lambda: enumerate([1, 2, 3], 7),
+        lambda: map(divmod, [1, 2, 3], (4, 5)),
+        lambda: enumerate(zip(range(5), reversed([1, 2]), strict=False)),
+        lambda: halves(iter(range(7))),
+    ],
+)
+def test_what_pairs_or_counts_the_items_of_others_is_as_long_as_they_tell(data: Any) -> None:
+    assert source_of(data()).length == len(list(data()))
+
+
+@pytest.mark.parametrize("other", [(x for x in [1]), itertools.count()])
+def test_what_reads_data_of_unknown_length_has_none(other: Any) -> None:
+    assert source_of(zip([1, 2, 3], other, strict=False)).length is None
+    assert source_of(enumerate(other)).length is None
+
+
+def test_an_iterator_that_ends_earlier_than_it_tells_loses_nothing() -> None:
+    def stops(number: int) -> int:
+        if number == 600:
+            raise StopIteration  # which ends ``map``
+        return number
+
+    for backend in ("auto", "serial", "threads", "multiprocessing"):
+        found = amorsize.map(slowly, map(stops, range(900)), backend=backend)
+        assert found == list(range(600))
+
+
+def slowly(number: int) -> int:
+    time.sleep(0.0001)
+    return number
 
 
 def test_pandas_series_yields_what_its_loop_yields() -> None:
