@@ -217,7 +217,8 @@ class Execution:
             chosen, profile = self._decision.chosen, self._planning.profile
             serial_s = self._decision.items * profile.item_s
             saved = 1.0 - chosen.prediction.seconds / max(serial_s, 1e-9)
-            limit = _starting_s(offer, chosen.workers) * max(1.0, 0.5 / max(saved, 0.05))
+            patience = max(1.0, 0.5 / max(saved, 0.05)) if self._free else 1.0
+            limit = patience * _starting_s(offer, chosen.workers)
             yield from self._watched(self._loop(feed, lazily=lazily, limit_s=limit))
 
     def _serial(self, feed: Feed, *, lazily: bool) -> Generator[Piece, None, None]:
@@ -322,7 +323,7 @@ class Execution:
         """What a stretch on workers that has ended means for what is left, if anything is."""
         if run.broken is not None:
             self._do_without(run.broken, feed)
-        elif run.leaving is not None:
+        elif run.leaving is not None and self._may_work_here():  # no worker has died since
             self._move(None, run.leaving.why)
             if run.leaving.facts is not None:
                 again = self._planning.without(run.leaving, feed.remaining)

@@ -159,13 +159,11 @@ class Feed:
         again = sum(chunk.count for chunk in self._again)
         if not isinstance(self._source, StreamSource):
             return again + self._left()
-        if again:
-            return again
         if self._source.exhausted or self._end is not None:
-            return 1 if self._source.broken and self._end is None else 0
+            return again or (1 if self._source.broken and self._end is None else 0)
         if self._source.length is None:
             return None
-        return max(1, self._source.length - self._source.taken)
+        return again + max(1, self._source.length - self._source.taken)
 
     def take(self, count: int) -> tuple[int, int, Iterable[Any]]:
         """Up to ``count`` consecutive items for running in the caller: index of the first,
@@ -245,7 +243,8 @@ class Feed:
             return None
         start = source.taken
         size, remaining = self.schedule.next_size(self.remaining), self.remaining
-        if remaining is None and self.may_end_soon:  # what workers get last is a part of the whole
+        if remaining is None and self.may_end_soon and self.schedule.kind == "tapered":
+            # What workers get last is a part of the whole.
             least, share = self.schedule.smallest // _LESS, start // (2 * self.schedule.workers)
             size = min(size, max(1, least, share))
         items = source.take(size)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from amorsize.leaving import GAINS_NOTHING, TAKE_TURNS, Leaving, computing
+from amorsize.leaving import GAINS_NOTHING, Leaving, computing, taking_turns
 from amorsize.monitor import queued_s
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Gain:
         if self.computes(elapsed_s):
             return computing(self.item_cpu_s)
         if self.takes_turns(elapsed_s):
-            return TAKE_TURNS
+            return taking_turns(self._side_by_side.waiting_share if self._side_by_side else 0.0)
         return GAINS_NOTHING if self.none(elapsed_s, flying_s) else None
 
     def none(self, elapsed_s: float, flying_s: float = 0.0) -> bool:
@@ -139,7 +139,7 @@ class Gain:
         off_share = 1.0 - busy_share - planned.waiting_share
         if off_share < OFF_SHARE:
             return False
-        cores = planned.threads * busy_share
+        cores = planned.threads * (busy_share + planned.waiting_share)
         if elapsed_s < OFTEN_S * (_waits() - self._began_waits):
             cores /= max(1.0, self.item_cpu_s / max(planned.item_cpu_s, 1e-9))
         # Those that wait for a processor would do so as processes, too.

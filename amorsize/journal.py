@@ -24,7 +24,7 @@ from amorsize import fingerprint, private_file
 from amorsize.errors import JournalRefused, shorten
 from amorsize.judge import is_placeholder
 from amorsize.packing import dumps
-from amorsize.source import IndexedSource, Piece, Source, Span
+from amorsize.source import IndexedSource, Piece, Source, Span, StreamSource
 
 APPLICATION_ID = 0x616D7A65
 """Marks the file as ours, in SQLite's header."""
@@ -73,7 +73,8 @@ class Identity(NamedTuple):
 
 def identify(function: Callable[[Any], Any], source: Source) -> Identity:
     """The identity of a run. Call it before the function has run: it may change itself."""
-    return Identity(fingerprint.of_function(function), fingerprint.name_of(function), source.length)
+    length = source.told_length if isinstance(source, StreamSource) else source.length
+    return Identity(fingerprint.of_function(function), fingerprint.name_of(function), length)
 
 
 class Journal:

@@ -26,11 +26,6 @@ class Leaving(NamedTuple):
 
 GAINS_NOTHING = Leaving("workers lost more time than they saved")
 
-TAKE_TURNS = Leaving(
-    "threads wait for each other: items hold the GIL, which they let go of as sampled",
-    facts={"gil_share": 1.0, "gil_measured": True, "waiting_share": 0.0},
-)
-
 
 def computing(item_s: float) -> Leaving:
     """Items compute for so long, which seemed to wait."""
@@ -46,6 +41,14 @@ def computing(item_s: float) -> Leaving:
     }
     why = f"items compute for {item_s:.3g} s, and do not wait as sampled"
     return Leaving(why, item_s, facts)
+
+
+def taking_turns(waiting_share: float) -> Leaving:
+    """Threads seem to wait for each other, apart from this share of the time that items wait for
+    other things.
+    """
+    facts = {"gil_share": 1.0 - waiting_share, "gil_measured": True}
+    return Leaving("threads seem to wait for each other: items hold the GIL after all", facts=facts)
 
 
 def unsendable(error: UnpicklableItem | ItemNotLoaded) -> Leaving:

@@ -186,9 +186,9 @@ def decide(
     cold = {offer.name for offer in offers if offer.cold_cluster}
     eligible = [c for c in candidates if c.backend not in cold] or candidates
     eligible = _without_crowds(eligible, {offer.name: offer.capacity.workers for offer in offers})
-    fastest = min(eligible, key=lambda c: c.prediction.seconds)
-    best, noise_s = fastest.prediction.seconds, _noise_s(profile, fastest.prediction)
-    tied = [candidate for candidate in eligible if is_tie(candidate, best, noise_s)]
+    eligible = _beating_the_loop(profile, eligible)
+    best = min(candidate.prediction.seconds for candidate in eligible)
+    tied = [candidate for candidate in eligible if is_tie(candidate, best)]
     # Among equals also the finest chunks: equal predictions trust an even sample, which a trend
     # in the data or a single long item would betray.
     chosen = min(tied, key=lambda c: (ranks[c.backend], c.workers, c.schedule.smallest))
@@ -215,21 +215,35 @@ def _without_crowds(candidates: list[Candidate], usual: Mapping[str, int]) -> li
     return [candidate for candidate in candidates if not is_crowd(candidate)]
 
 
-def is_tie(candidate: Candidate, best_s: float, noise_s: float | None = None) -> bool:
-    """Whether the difference to the best prediction is within the noise: ``noise_s`` for the plain
-    loop, by default a share of the best.
+def _beating_the_loop(profile: Profile, candidates: list[Candidate]) -> list[Candidate]:
+    """Those predicted to be faster than the plain loop by more than their noise, or it alone if
+    none is; all if it is not among them.
     """
-    if candidate.backend != SERIAL:
-        return candidate.prediction.seconds <= best_s * (1 + TIE_SHARE) + TIE_S
-    noise_s = NOISE_S + NOISE_SHARE * best_s if noise_s is None else noise_s
-    return candidate.prediction.seconds <= best_s + noise_s
+    loop = [candidate for candidate in candidates if candidate.backend == SERIAL]
+    if not loop:
+        return candidates
+    loop_s = min(candidate.prediction.seconds for candidate in loop)
+    better = [
+        candidate
+        for candidate in candidates
+        if candidate.prediction.seconds + _noise_s(profile, candidate.prediction) < loop_s
+    ]
+    return better or loop
 
 
-def _noise_s(profile: Profile, best: Prediction) -> float:
-    """Seconds by which the best prediction has to be below that of the plain loop."""
-    starting_s = sum(term.seconds for term in best.terms if term.name in (STARTUP, SHUTDOWN))
+def _noise_s(profile: Profile, prediction: Prediction) -> float:
+    """Seconds by which a prediction has to be below that of the plain loop."""
+    starting_s = sum(term.seconds for term in prediction.terms if term.name in (STARTUP, SHUTDOWN))
     share = NOISE_SHARE if profile.remaining is not None else NOISE_UNKNOWN
-    return NOISE_S + share * best.seconds + NOISE_STARTING * starting_s
+    return NOISE_S + share * prediction.seconds + NOISE_STARTING * starting_s
+
+
+def is_tie(candidate: Candidate, best_s: float) -> bool:
+    """Whether the difference to the best prediction is within the noise."""
+    share, seconds = (TIE_SHARE, TIE_S)
+    if candidate.backend == SERIAL:
+        share, seconds = (NOISE_SHARE, NOISE_S)
+    return candidate.prediction.seconds <= best_s * (1 + share) + seconds
 
 
 def serial_only(profile: Profile, reason: str) -> Decision:

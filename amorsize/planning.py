@@ -404,9 +404,13 @@ class Planning:
             from amorsize.errors import shorten
 
             raise UnpicklableResult(index, shorten(value), profile.outputs.error)
-        if profile.function_error and not traits.inherits_memory:
+        if traits.inherits_memory:
+            # Of a stream, perhaps only a sampled item cannot be sent; others are told of in time.
+            self._refine(inputs=profile.inputs._replace(error=""))
+            return
+        if profile.function_error:
             raise UnpicklableFunction(self.function, TypeError(profile.function_error))
-        if profile.inputs.error and profile.travels_to(traits):
+        if profile.inputs.error:
             item = self.sample.recent_items[0]
             raise UnpicklableItem(self.sample.recent_start, item, TypeError(profile.inputs.error))
 

@@ -350,7 +350,7 @@ class Run:
 
     def _observe(self, chunk: Chunk, outcome: Outcome) -> None:
         """Compare what a chunk took with what was expected of it: re-chunk what remains, and
-        give up if workers gain nothing.
+        leave them if workers gain nothing.
         """
         if not outcome.values:
             return

@@ -113,10 +113,11 @@ class SerialRun:
                 seen_s = window_s / window_items
                 window_s, window_items, before = 0.0, 0, collections
                 collections = full_collections()
+                per_item = seen_s
                 if collections > before and passed_over < MOST_PASSED_OVER:
-                    passed_over += 1  # its own time is most of that
+                    passed_over += 1  # its own time may be most of that
                     continue
-                per_item, passed_over = seen_s, 0
+                passed_over = 0
                 surprises = per_item > SURPRISE * self.item_s
                 if self.watch and surprises:
                     self.observed_s = per_item

@@ -13,6 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from typing import Any
 
@@ -26,6 +27,10 @@ Piece = tuple[int, list[Any]]
 
 _SKIP_AT_ONCE = 1024
 """Items read over at once: all of them together might not fit into memory."""
+_PAIRING = (zip, map, enumerate)
+"""What reads from other iterators, item by item."""
+_MOST_PARTS = 100
+"""Iterators that are looked at to find out how many items there are."""
 _SLICEABLE = (list, tuple, range, str, bytes, bytearray, memoryview)
 _VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _SNAPSHOT: tuple[Any, ...] = (set, frozenset, dict, deque, *_VIEWS)
@@ -96,6 +101,8 @@ class StreamSource:
         except TypeError as error:
             raise NotIterable(data) from error
         self.length = _length_of(data)
+        self.told_length = None if type(data) in _PAIRING else self.length
+        """Items as the data itself tells; it may end earlier than what it reads from."""
         self.taken = 0
         """How many items have been read so far."""
         self.exhausted = False
@@ -260,25 +267,36 @@ def _length_of(data: Any) -> int | None:
         return len(data)
     except Exception:  # a user's __len__ may raise anything
         pass
-    if type(data) in (zip, enumerate, map):
+    if type(data) in _PAIRING:
         return _length_of_parts(data)
     if type(data).__module__ == "builtins":  # iterators of lists, ranges
-        hint = operator.length_hint(data, -1)
-        return hint if hint >= 0 else None
+        with suppress(Exception):  # nor are all ranges that they iterate over counted
+            hint = operator.length_hint(data, -1)
+            return hint if hint >= 0 else None
     return None
 
 
 def _length_of_parts(data: Any) -> int | None:
-    """What is left of the shortest iterator that ``zip``, ``map`` or ``enumerate`` reads, if each
-    of them can tell; they give no hint themselves. One may be read several times an item.
+    """What is left of the iterator that ends first, if all that ``zip``, ``map`` and ``enumerate``
+    read can tell; they give no hint themselves. One may be read several times an item.
     """
-    _, arguments, *_ = data.__reduce__()
-    parts = arguments[1:] if type(data) is map else arguments
-    parts = arguments[:1] if type(data) is enumerate else parts
-    times, least = Counter(map(id, parts)), sys.maxsize if parts else 0
-    for part in parts:
-        length = _length_of(part)
+    parts, looked_at = [data], 0
+    ends, times = dict[int, Any](), Counter[int]()
+    while parts:
+        part, looked_at = parts.pop(), looked_at + 1
+        if looked_at > _MOST_PARTS:
+            return None
+        if type(part) in _PAIRING:
+            _, arguments, *_ = part.__reduce__()
+            inner = arguments[1:] if type(part) is map else arguments
+            parts += arguments[:1] if type(part) is enumerate else inner
+        else:
+            ends[id(part)] = part
+            times[id(part)] += 1
+    least = sys.maxsize if ends else 0
+    for number, end in ends.items():
+        length = _length_of(end)
         if length is None:
             return None
-        least = min(least, length // times[id(part)])
+        least = min(least, length // times[number])
     return least

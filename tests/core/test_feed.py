@@ -80,6 +80,29 @@ def test_chunks_of_a_stream_that_may_end_soon_grow_with_what_there_was() -> None
     assert sum(sizes) == 1_000
 
 
+def test_chunks_of_a_wished_size_keep_it() -> None:
+    feed = Feed(source_of(number for number in range(1_000)), [], fixed(100, 2), item_s=1.0)
+    feed.may_end_soon = True
+    sizes = []
+    while (chunk := feed.next()) is not None:
+        sizes.append(chunk.count)
+    assert sizes == [100] * 10
+
+
+def test_what_is_left_of_a_stream_is_what_was_put_back_and_what_was_not_read() -> None:
+    feed = Feed(source_of(iter(range(100))), [], fixed(10, 2), item_s=1.0)
+    chunk = feed.next()
+    assert chunk is not None
+    assert feed.remaining == 90
+    feed.put_back([chunk])
+    assert feed.remaining == 100
+    feed = Feed(source_of(number for number in range(100)), [], fixed(10, 2), item_s=1.0)
+    chunk = feed.next()
+    assert chunk is not None
+    feed.put_back([chunk])
+    assert feed.remaining is None
+
+
 def test_what_is_left_is_cut_anew_once_items_prove_to_take_longer() -> None:
     feed = Feed(source_of(range(1_000)), [], tapered(10, 100, 2), item_s=0.001)
     assert feed.observe(0.0011, 1, 1.25) is None

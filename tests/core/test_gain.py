@@ -47,6 +47,14 @@ def test_threads_of_which_only_one_runs_at_a_time_take_turns() -> None:
     assert not two_threads(0.2, 0.1, items=2).takes_turns(0.1)
 
 
+def test_threads_that_wait_as_planned_take_no_turns() -> None:
+    gain = Gain(1, side_by_side=SideBySide(2, 0.030, 0.48))
+    gain.observe(10, ChunkTimes(0.72, 0.30, 0.0, 0.0, "here", 0, workers=2))
+    assert not gain.takes_turns(0.36)  # 0.58 s of the loop
+    gain.observe(100, ChunkTimes(30.0, 1.0, 0.0, 0.0, "here", 0, workers=2))
+    assert gain.takes_turns(15.36)
+
+
 def test_threads_that_are_busy_with_waking_each_other_take_turns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -203,6 +203,14 @@ def test_short_loops_are_left_for_more_than_half_of_what_starting_workers_takes(
     assert choose(longer, offers=[SERIAL, startling]).chosen.backend == "processes"
 
 
+def test_an_engine_that_starts_slowly_does_not_keep_another_one_from_being_chosen() -> None:
+    work = profile(items=1_000, item_s=0.001, gil_share=0.85)
+    threads = THREADS._replace(capacity=Capacity(2, 2))
+    slow = PROCESSES._replace(costs=FREE._replace(startup_s=fallback(0.3)), capacity=Capacity(2, 2))
+    assert choose(work, offers=[SERIAL, threads]).chosen.backend == "threads"
+    assert choose(work, offers=[SERIAL, threads, slow]).chosen.backend == "threads"
+
+
 def test_streams_of_unknown_length_are_left_for_a_clear_gain() -> None:
     costs = FREE._replace(item_s=fallback(0.00025))  # on two workers 1.33 times as fast
     little = PROCESSES._replace(costs=costs, capacity=Capacity(2, 2))

@@ -119,6 +119,10 @@ def halves(numbers: Iterator[int]) -> Iterator[tuple[int, int]]:
     return zip(numbers, numbers, strict=False)
 
 
+def beside_text(numbers: Iterator[int]) -> Iterator[tuple[int, str]]:
+    return zip(numbers, map(str, numbers), strict=False)
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -130,10 +134,58 @@ def halves(numbers: Iterator[int]) -> Iterator[tuple[int, int]]:
         lambda: map(divmod, [1, 2, 3], (4, 5)),
         lambda: enumerate(zip(range(5), reversed([1, 2]), strict=False)),
         lambda: halves(iter(range(7))),
+        lambda: beside_text(iter(range(7))),
     ],
 )
 def test_what_pairs_or_counts_the_items_of_others_is_as_long_as_they_tell(data: Any) -> None:
     assert source_of(data()).length == len(list(data()))
+
+
+class Uncounted:
+    """Can be iterated over, but not counted."""
+
+    def __len__(self) -> int:
+        raise RuntimeError("no length")
+
+    def __getitem__(self, index: int) -> int:
+        if index == 3:
+            raise IndexError
+        return index
+
+
+def uncounted() -> Any:
+    return Uncounted()
+
+
+def nested(times: int) -> Any:
+    data: Any = range(3)
+    for _ in range(times):
+        data = map(abs, data)
+    return data
+
+
+def doubled(times: int) -> Any:
+    data: Any = iter(range(2**10))
+    for _ in range(times):
+        data = zip(data, data, strict=False)
+    return data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lambda: zip(range(10**20), [1, 2, 3], strict=False),
+        lambda: enumerate(uncounted()),
+        lambda: map(str, uncounted()),
+        lambda: nested(600),
+        lambda: doubled(40),
+    ],
+)
+def test_asking_for_a_length_never_fails(data: Any) -> None:
+    source = source_of(data())
+    assert source.length is None
+    assert isinstance(source, StreamSource)
+    assert source.take(5000) == list(data())
 
 
 @pytest.mark.parametrize("other", [(x for x in [1]), itertools.count()])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -328,6 +330,46 @@ def test_items_that_cannot_travel_stay_here_unless_a_backend_was_named(
     assert plan.report.backend == "serial"
     assert (plan.backend == "serial") == (first == 0)
     assert first == 0 or "cannot be sent" in str(plan.report)
+
+
+def test_a_named_backend_skips_items_that_cannot_travel_though_they_were_sampled() -> None:
+    data = ((number, threading.Lock() if number == 0 else None) for number in range(300))
+    results = amorsize.map(
+        lambda pair: pair[0], data, backend="multiprocessing", workers=2, on_error="skip"
+    )
+    assert results == list(range(300))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_what_kills_workers_does_not_come_here_with_what_cannot_be_sent() -> None:
+    code = """
+import os, threading, time
+import amorsize
+
+home = os.getpid()
+
+def work(pair):
+    if pair[0] == 60 and os.getpid() != home:
+        time.sleep(0.5)  # until an item that cannot be sent has been found
+    if pair[0] == 60:
+        os._exit(7)
+    end = time.thread_time() + 0.004
+    while time.thread_time() < end:
+        pass
+    return pair[0]
+
+data = zip(range(400), [None] * 90 + [threading.Lock()] * 310)
+plan = amorsize.plan(work, data, workers=2)
+print(plan.backend)
+try:
+    plan.run()
+except amorsize.WorkerDied as error:
+    print("died", error.index)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    if done.stdout.startswith("multiprocessing"):
+        assert "died 60" in done.stdout
 
 
 def test_one_poisoned_item_in_a_thousand() -> None:

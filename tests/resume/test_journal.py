@@ -251,8 +251,11 @@ def test_two_runs_at_once_are_refused(path: Path) -> None:
 
 
 FULL = """
-import resource, sys, amorsize
+import resource, sys, time, amorsize
 def work(x):
+    until = time.perf_counter() + 0.0005  # the loop keeps what has taken 10 ms: far less than fits
+    while time.perf_counter() < until:
+        pass
     with open(sys.argv[3], "a") as calls:
         calls.write(f"{x}\\n")
     return bytes(5000)
