@@ -404,13 +404,12 @@ class Planning:
             from amorsize.errors import shorten
 
             raise UnpicklableResult(index, shorten(value), profile.outputs.error)
-        if traits.inherits_memory:
-            # Of a stream, perhaps only a sampled item cannot be sent; others are told of in time.
-            self._refine(inputs=profile.inputs._replace(error=""))
-            return
-        if profile.function_error:
+        if profile.function_error and not traits.inherits_memory:
             raise UnpicklableFunction(self.function, TypeError(profile.function_error))
-        if profile.inputs.error:
+        if profile.inputs.error and (traits.inherits_memory or self.policy.forgives):
+            # Perhaps only a sampled item cannot be sent, which has run; others are told of in time.
+            self._refine(inputs=profile.inputs._replace(error=""))
+        elif profile.inputs.error:
             item = self.sample.recent_items[0]
             raise UnpicklableItem(self.sample.recent_start, item, TypeError(profile.inputs.error))
 

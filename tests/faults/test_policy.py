@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -332,10 +333,18 @@ def test_items_that_cannot_travel_stay_here_unless_a_backend_was_named(
     assert first == 0 or "cannot be sent" in str(plan.report)
 
 
-def test_a_named_backend_skips_items_that_cannot_travel_though_they_were_sampled() -> None:
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_named_backend_skips_items_that_cannot_travel_though_they_were_sampled(
+    method: str,
+) -> None:
     data = ((number, threading.Lock() if number == 0 else None) for number in range(300))
     results = amorsize.map(
-        lambda pair: pair[0], data, backend="multiprocessing", workers=2, on_error="skip"
+        itemgetter(0),
+        data,
+        backend="multiprocessing",
+        options={"start_method": method},
+        workers=2,
+        on_error="skip",
     )
     assert results == list(range(300))
 
