@@ -196,7 +196,7 @@ class Planning:
             item_sd_s=profile.item_sd_s * times,
             longest_s=max(profile.longest_s, item_s),
             trend=profile.trend * (remaining or 0) / max(1, profile.remaining or 1),
-            # On a machine that is slower now so is this; of items that are longer it says little.
+            # A machine that is slower now sends slower, too; of longer items this is little.
             inputs=profile.inputs.times(times),
             outputs=profile.outputs.times(times),
         )
@@ -205,8 +205,9 @@ class Planning:
     def without(self, leaving: Leaving, remaining: int | None) -> Planning:
         """The same with what a run knew when it left its workers."""
         item_s = self.profile.item_s if leaving.item_s is None else leaving.item_s
-        again = self.revised(item_s, remaining)
-        again = again._with(leaving.learned(again.profile))
+        again, known = self.revised(item_s, remaining), self.profile
+        seen = again.profile._replace(inputs=known.inputs, outputs=known.outputs)
+        again = again._with(leaving.learned(seen))
         again._packed = (again._packed[0] or bool(again.profile.inputs.error), again._packed[1])
         return again
 

@@ -110,10 +110,9 @@ class SerialRun:
             self.report.items += count
             yield start, loop.values
             if window_s >= WINDOW_S:
-                seen_s = window_s / window_items
+                per_item = window_s / window_items
                 window_s, window_items, before = 0.0, 0, collections
                 collections = full_collections()
-                per_item = seen_s
                 if collections > before and passed_over < MOST_PASSED_OVER:
                     passed_over += 1  # its own time may be most of that
                     continue

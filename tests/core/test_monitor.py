@@ -16,7 +16,7 @@ from statistics import median
 
 import pytest
 
-from amorsize.monitor import Monitor
+from amorsize.monitor import Monitor, queued_s
 
 pytestmark = pytest.mark.measures
 
@@ -74,7 +74,11 @@ def test_a_lock_that_is_let_go_for_moments_only_is_told_from_one_that_is_free() 
         database.executemany("insert into t values(?, ?)", rows)
         database.close()
 
-    assert watched(insert).for_moments
+    queued = queued_s()
+    told = any(watched(insert).for_moments for _ in range(5))
+    if not told and queued_s() - queued > 0.1 * LONG_S:  # it wanted a processor, not the lock
+        pytest.skip("other programs have the processors")
+    assert told
     assert not watched(digest).for_moments
 
 

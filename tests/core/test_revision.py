@@ -9,7 +9,11 @@ import pytest
 
 import amorsize
 from amorsize.blocks import profile_of
-from amorsize.profile import Profile
+from amorsize.leaving import computing
+from amorsize.planning import Planning
+from amorsize.profile import Packing, Profile
+from amorsize.sampler import sample
+from amorsize.source import source_of
 
 pytestmark = pytest.mark.measures
 
@@ -109,3 +113,13 @@ def test_threads_that_turn_out_to_share_one_lock_are_left(
     assert plan.report is not None
     assert "threads seem to wait for each other" in str(plan.report)
     assert plan.report.backend == "multiprocessing"
+
+
+def test_what_is_slower_now_sends_slower_and_what_computes_does_not() -> None:
+    planning = Planning(abs, source_of(range(100)), sample(abs, source_of(range(100))))
+    sent = Packing(nbytes=1.0, dump_s=1e-3, load_s=2e-3, measured=True)
+    planning = planning._with(planning.profile._replace(item_s=0.01, outputs=sent))
+    slower = planning.revised(0.02, 50).profile.outputs
+    assert (slower.dump_s, slower.load_s) == (2e-3, 4e-3)
+    computes = planning.without(computing(0.02), 50).profile
+    assert (computes.item_s, computes.outputs) == (0.02, sent)
