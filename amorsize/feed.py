@@ -242,7 +242,8 @@ class Feed:
         if self._end is not None:
             return None
         start = source.taken
-        size, remaining = self.schedule.next_size(self.remaining), self.remaining
+        remaining = self.remaining
+        size = self.schedule.next_size(remaining)
         if remaining is None and self.may_end_soon and self.schedule.kind == "tapered":
             # What workers get last is a part of the whole.
             least, share = self.schedule.smallest // _LESS, start // (2 * self.schedule.workers)

@@ -102,8 +102,9 @@ class Gain:
         """
         if self.computes(elapsed_s):
             return computing(self.item_cpu_s)
-        if self.takes_turns(elapsed_s):
-            return taking_turns(self._side_by_side.waiting_share if self._side_by_side else 0.0)
+        planned = self._side_by_side
+        if planned is not None and self.takes_turns(elapsed_s):
+            return taking_turns(planned.waiting_share)
         return GAINS_NOTHING if self.none(elapsed_s, flying_s) else None
 
     def none(self, elapsed_s: float, flying_s: float = 0.0) -> bool:

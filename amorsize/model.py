@@ -382,14 +382,19 @@ def _driver_s(profile: Profile, configuration: Configuration, shape: Shape, item
     seconds += items * out.load_s
     seconds += shape.chunks * costs.out_of(share * out.nbytes, share * out.buffer_bytes)
     if profile.travels_to(traits):
-        into = profile.inputs
-        seconds += items * into.dump_s
-        # Where workers usually inherit items, those that are sent go the way of results.
-        way = costs.out_of if traits.inherits_memory else costs.into
-        seconds += shape.chunks * way(share * into.nbytes, share * into.buffer_bytes)
+        seconds += shape.chunks * sending_s(profile, configuration, share)
     if not traits.inherits_memory:
         seconds += costs.function_s(profile.function_bytes or 0, configuration.workers)
     return seconds
+
+
+def sending_s(profile: Profile, configuration: Configuration, items: float) -> float:
+    """Seconds that the items of a chunk take to a worker, pickled and on the way. Where workers
+    usually inherit items, those that are sent go the way of results.
+    """
+    into, costs = profile.inputs, configuration.costs
+    way = costs.out_of if configuration.traits.inherits_memory else costs.into
+    return items * into.dump_s + way(items * into.nbytes, items * into.buffer_bytes)
 
 
 def _interval(profile: Profile, terms: list[Term]) -> Prediction:

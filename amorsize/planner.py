@@ -240,10 +240,7 @@ def _noise_s(profile: Profile, prediction: Prediction) -> float:
 
 def is_tie(candidate: Candidate, best_s: float) -> bool:
     """Whether the difference to the best prediction is within the noise."""
-    share, seconds = (TIE_SHARE, TIE_S)
-    if candidate.backend == SERIAL:
-        share, seconds = (NOISE_SHARE, NOISE_S)
-    return candidate.prediction.seconds <= best_s * (1 + share) + seconds
+    return candidate.prediction.seconds <= best_s * (1 + TIE_SHARE) + TIE_S
 
 
 def serial_only(profile: Profile, reason: str) -> Decision:

@@ -368,10 +368,11 @@ class Run:
             self.report.watch.revised(before, self.feed.item_s)
         self._fit()
         # Deaths take time, and the caller must survive what causes them.
-        if self.may_leave and not (self.report.lost_workers or self.backend.traits.remote):
+        may_leave = self.may_leave and self.leaving is None and not self.report.lost_workers
+        if may_leave and not self.backend.traits.remote:
             now, first = time.perf_counter(), islice(self._flying.values(), self.lanes)
             flying_s = aloft_s(first, self._submitted, now)
-            self.leaving = self.leaving or self.gain.objection(now - self._began, flying_s)
+            self.leaving = self.gain.objection(now - self._began, flying_s)
 
     # -- failures ----------------------------------------------------------------------------
 

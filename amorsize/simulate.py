@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from amorsize.costs import BackendCosts
-from amorsize.model import Configuration, hindered, slowed
+from amorsize.model import Configuration, hindered, sending_s, slowed
 from amorsize.profile import Profile
 
 _FEW = 30
@@ -87,7 +87,7 @@ def play(
     busy, driver_busy, used = 0.0, 0.0, 0
     least_s = 0.0 if traits.shares_chunks else costs.slot_s.value
     for size, seconds in chunks:
-        cost = half_dispatch + (_in_s(profile, configuration, size) if sends else 0.0)
+        cost = half_dispatch + (sending_s(profile, configuration, size) if sends else 0.0)
         driver, driver_busy = driver + cost, driver_busy + cost
         work = seconds * slower + size * extra_s
         busy, end = busy + work, 0.0
@@ -103,12 +103,6 @@ def play(
         cost = half_dispatch + (_out_s(profile, costs, size) if travels else 0.0)
         driver, driver_busy = max(driver, arrived) + cost, driver_busy + cost
     return Simulation(driver + costs.shutdown_s.value, busy, driver_busy, used)
-
-
-def _in_s(profile: Profile, configuration: Configuration, size: int) -> float:
-    items, costs = profile.inputs, configuration.costs
-    way = costs.out_of if configuration.traits.inherits_memory else costs.into
-    return size * items.dump_s + way(size * items.nbytes, size * items.buffer_bytes)
 
 
 def _out_s(profile: Profile, costs: BackendCosts, size: int) -> float:
