@@ -14,7 +14,8 @@ from typing import Any
 from benchmarks.engines import connected
 from benchmarks.load import LoadWatch, make_ready, peak_rss_bytes
 from benchmarks.peers import CONTESTANTS, Contestant
-from benchmarks.workloads import WORKLOADS, Job, Workload
+from benchmarks.workload import Job, Workload
+from benchmarks.workloads import WORKLOADS
 
 
 def main() -> None:

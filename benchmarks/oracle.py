@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from benchmarks.harness import Cell, Lab
-from benchmarks.workloads import Workload
+from benchmarks.workload import Workload
 
 FINALISTS = 3
 _MOST_CHUNKS = 5000

@@ -109,7 +109,7 @@ def main() -> None:
     """Measure all workloads, each in a process of its own."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks safety", description=__doc__)
     parser.add_argument(
-        "--only", nargs="+", default=[w.name for w in WORKLOADS.values() if w.local]
+        "--only", nargs="+", default=[w.name for w in WORKLOADS.values() if w.suite == "local"]
     )
     parser.add_argument("--repeats", type=int, default=7, help="runs each way (default 7)")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes; ratios mean nothing")

@@ -1,4 +1,5 @@
-"""The local suite: ``python -m benchmarks`` (``--quick`` for three repeats and a coarse oracle).
+"""The suites of one machine: ``python -m benchmarks``, and with ``--suite everyday`` the other one
+(``--quick`` for three repeats and no long workloads).
 
 For each workload: the plain loop, ``amorsize.map``, other libraries by their defaults and the
 best settings of an exhaustive search take turns, each run in a fresh process. Prints tables and
@@ -21,8 +22,10 @@ from amorsize.monitor import usable_cores
 from benchmarks import memory, oracle, overhead, summary
 from benchmarks.harness import RESULTS, Cell, Lab, machine, warm_costs
 from benchmarks.peers import CONTESTANTS, LOCAL_PEERS
-from benchmarks.workloads import WORKLOADS, Workload
+from benchmarks.workload import Workload
+from benchmarks.workloads import WORKLOADS
 
+SUITES = ("local", "everyday")
 SLOW_S, VERY_SLOW_S = 4.0, 10.0
 """Runs longer than this are repeated twice, once."""
 DUELS = 2
@@ -190,21 +193,24 @@ def chosen(options: argparse.Namespace) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the local suite."""
+    """Run a suite on this machine."""
     parser = argparse.ArgumentParser(prog="benchmarks local", description=__doc__)
     arguments(parser)
+    parser.add_argument(
+        "--suite", choices=SUITES, default="local", help="which workloads (default: local)"
+    )
     parser.add_argument("--no-oracle", action="store_true", help="do not search the grid")
     parser.add_argument("--no-peers", action="store_true", help="no other libraries")
     parser.add_argument("--no-extras", action="store_true", help="no overhead, no memory")
     options = parser.parse_args(argv)
-    names = [name for name in chosen(options) if WORKLOADS[name].local]
+    names = [name for name in chosen(options) if WORKLOADS[name].suite == options.suite]
     settings = Settings(
         repeats=options.repeats or (1 if options.smoke else 3 if options.quick else 5),
         search=not options.no_oracle,
         peers=() if options.no_peers else LOCAL_PEERS,
     )
     size = "smoke" if options.smoke else "full"
-    base = None if options.no_save else place("local")
+    base = None if options.no_save else place(options.suite)
     with tempfile.TemporaryDirectory(prefix="amorsize-bench-") as cache:
         lab = Lab(size, Path(cache), gate=not options.no_gate)
         failed = warm_costs(lab)
@@ -212,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"costs were not measured beforehand: {failed}", file=sys.stderr)
         found: dict[str, Any] = {"machine": machine(), "size": size}
         outcomes = run(names, lab, settings, base and base.with_suffix(".jsonl"))
-        if not options.no_extras:
+        if options.suite == "local" and not options.no_extras:
             found["overhead"] = overhead.survey(lab, settings.repeats)
             found["memory"] = memory.survey(lab)
     found["workloads"] = [outcome.to_dict() for outcome in outcomes]

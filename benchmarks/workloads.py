@@ -1,4 +1,4 @@
-"""The workloads: a function, its data, and how to tell that results are right.
+"""The workloads of the local suite, each made to have one quality, and a table of all there are.
 
 Each is built in the process that runs it, before the clock starts. ``full`` sizes take 0.05 to
 2.5 seconds in the plain loop (with few exceptions that a specification fixed), ``smoke`` sizes
@@ -8,106 +8,18 @@ a few milliseconds.
 from __future__ import annotations
 
 import glob
-import hashlib
-import importlib
 import math
 import os
 import random
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from benchmarks import functions as f
-
-SIZES = ("full", "smoke", "cluster")
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a contestant gets."""
-
-    fn: Callable[[Any], Any]
-    """Function of one item."""
-    data: Callable[[], Iterable[Any]]
-    """The data; called again for each run, because an iterator is used up."""
-
-
-@dataclass(frozen=True)
-class Workload:
-    """A function over data, in two sizes."""
-
-    name: str
-    """Short name, as in tables."""
-    about: str
-    """What it stands for."""
-    build: Callable[[int], Job]
-    """Makes function and data for a number of items."""
-    full: int
-    """Items in a measurement."""
-    smoke: int
-    """Items in a test."""
-    waits: bool = False
-    """Whether it waits: the oracle then also tries more workers than cores."""
-    quick: bool = True
-    """Whether a quick run of the suite includes it."""
-    cluster: int = 0
-    """Items in a measurement on a cluster, where naive uses take milliseconds an item; 0 for
-    no measurement there."""
-    local: bool = True
-    """Whether the local suite includes it."""
-    memory_bytes: int = 200_000_000
-    """New memory that a run takes at most, in all its processes: the machine has it ready when the
-    clock starts."""
-
-    def items(self, size: str) -> int:
-        """Number of items of a size."""
-        return {"full": self.full, "smoke": self.smoke, "cluster": self.cluster}[size]
-
-    def make(self, size: str = "full") -> Job:
-        """Function and data of a size."""
-        return self.build(self.items(size))
-
-    def check(self, results: Iterable[Any]) -> str:
-        """Fingerprint of the results: equal exactly if the results are."""
-        return fingerprint(results)
-
-
-def fingerprint(results: Iterable[Any]) -> str:
-    """Fingerprint of results in order, arrays by type, shape and bytes."""
-    digest, count = hashlib.blake2b(digest_size=16), 0
-    for result in results:
-        _feed(digest, result)
-        count += 1
-    return f"{count}:{digest.hexdigest()}"
-
-
-def _feed(digest: Any, value: Any) -> None:
-    if hasattr(value, "dtype") and hasattr(value, "tobytes"):
-        digest.update(f"{value.dtype}{value.shape}".encode())
-        digest.update(memoryview(value).cast("B") if value.size else b"")
-    else:
-        digest.update(repr(value).encode())
-    digest.update(b"\0")
-
+from benchmarks.everyday import EVERYDAY
+from benchmarks.workload import Job, Workload, over
 
 # -- data ------------------------------------------------------------------------------------
-
-
-def _over(
-    fn: Callable[[Any], Any], items: Callable[[int], Iterable[Any]], *modules: str
-) -> Callable[[int], Job]:
-    """A workload whose data is a list or range made once, by a script that has imported the
-    modules its function needs.
-    """
-
-    def build(count: int) -> Job:
-        for module in modules:
-            importlib.import_module(module)
-        data = items(count)
-        return Job(fn, lambda: data)
-
-    return build
 
 
 def _lognormal(count: int) -> list[float]:
@@ -206,40 +118,40 @@ _ALL = (
     Workload(
         "short_100us",
         "CPU work of 0.1 ms",
-        _over(f.burn_100us, range),
+        over(f.burn_100us, range),
         5000,
         40,
         cluster=3000,
-        local=False,
+        suite="",
     ),
     Workload(
         "long_100ms",
         "CPU work of 100 ms",
-        _over(f.burn_ms, lambda n: [100.0] * n),
+        over(f.burn_ms, lambda n: [100.0] * n),
         20,
         2,
         cluster=20,
-        local=False,
+        suite="",
     ),
-    Workload("even_1ms", "even CPU work of 1 ms", _over(f.burn_1ms, range), 1000, 20, cluster=500),
+    Workload("even_1ms", "even CPU work of 1 ms", over(f.burn_1ms, range), 1000, 20, cluster=500),
     Workload(
         "tiny_sqrt",
         "100,000 square roots: over before workers could start",
-        _over(math.sqrt, lambda n: [float(x) for x in range(n)]),
+        over(math.sqrt, lambda n: [float(x) for x in range(n)]),
         100_000,
         1000,
         cluster=5000,
     ),
     Workload(
-        "short_10us", "CPU work of 10 us", _over(f.burn_10us, range), 50_000, 500, cluster=10000
+        "short_10us", "CPU work of 10 us", over(f.burn_10us, range), 50_000, 500, cluster=10000
     ),
     Workload(
-        "lognormal", "heavy-tailed CPU work", _over(f.burn_ms, _lognormal), 500, 20, cluster=300
+        "lognormal", "heavy-tailed CPU work", over(f.burn_ms, _lognormal), 500, 20, cluster=300
     ),
     Workload(
         "ascending",
         "data sorted by cost, cheap first",
-        _over(f.burn_ms, _ramp),
+        over(f.burn_ms, _ramp),
         500,
         10,
         cluster=300,
@@ -247,37 +159,35 @@ _ALL = (
     Workload(
         "descending",
         "data sorted by cost, expensive first",
-        _over(f.burn_ms, lambda n: _ramp(n)[::-1]),
+        over(f.burn_ms, lambda n: _ramp(n)[::-1]),
         500,
         10,
     ),
     Workload(
         "giant_last",
         "1 ms each, and 300 ms at the end",
-        _over(f.burn_ms, _giant),
+        over(f.burn_ms, _giant),
         500,
         20,
         cluster=300,
     ),
     Workload(
-        "waiting", "pure waiting, 10 ms", _over(f.wait_10ms, range), 200, 4, waits=True, cluster=100
+        "waiting", "pure waiting, 10 ms", over(f.wait_10ms, range), 200, 4, waits=True, cluster=100
     ),
     Workload(
         "half_waiting",
         "4 ms of waiting, 4 ms of CPU",
-        _over(f.half_waiting, range),
+        over(f.half_waiting, range),
         150,
         4,
         waits=True,
     ),
-    Workload(
-        "sha_2MB", "C code that releases the GIL", _over(f.sha256, _blocks(2_000_000)), 150, 4
-    ),
-    Workload("np_sort", "numpy sorts 1.6 MB", _over(f.median_by_sort, _arrays(1_600_000)), 80, 4),
+    Workload("sha_2MB", "C code that releases the GIL", over(f.sha256, _blocks(2_000_000)), 150, 4),
+    Workload("np_sort", "numpy sorts 1.6 MB", over(f.median_by_sort, _arrays(1_600_000)), 80, 4),
     Workload(
         "large_in",
         "4 MB arrays in",
-        _over(f.summarise, _arrays(4_000_000)),
+        over(f.summarise, _arrays(4_000_000)),
         75,
         4,
         cluster=40,
@@ -286,7 +196,7 @@ _ALL = (
     Workload(
         "large_out",
         "4 MB arrays out",
-        _over(f.random_array, lambda n: [(seed, 4_000_000) for seed in range(n)], "numpy.random"),
+        over(f.random_array, lambda n: [(seed, 4_000_000) for seed in range(n)], "numpy.random"),
         60,
         3,
         cluster=30,
@@ -295,7 +205,7 @@ _ALL = (
     Workload(
         "large_out_8MB",
         "8 MB arrays out",
-        _over(f.random_array, lambda n: [(seed, 8_000_000) for seed in range(n)], "numpy.random"),
+        over(f.random_array, lambda n: [(seed, 8_000_000) for seed in range(n)], "numpy.random"),
         40,
         3,
         memory_bytes=1_000_000_000,
@@ -306,24 +216,24 @@ _ALL = (
     Workload(
         "state_100ms",
         "100 ms of state built per worker",
-        _over(f.with_state, range),
+        over(f.with_state, range),
         300,
         3,
         cluster=200,
     ),
     Workload(
-        "real_files", "parse stdlib sources", _over(f.parse_file, _sources), 150, 4, cluster=100
+        "real_files", "parse stdlib sources", over(f.parse_file, _sources), 150, 4, cluster=100
     ),
     Workload("generator", "1 ms, from a generator of unknown length", _generator, 500, 10),
     Workload(
-        "few_long", "5 items of 300 ms", _over(f.burn_ms, lambda n: [300.0] * n), 5, 1, cluster=6
+        "few_long", "5 items of 300 ms", over(f.burn_ms, lambda n: [300.0] * n), 5, 1, cluster=6
     ),
     Workload("issue2_lambda", "lambda x: x*x over a million", _squares, 1_000_000, 2000),
-    Workload("issue2_1ms", "4,000 x 1 ms", _over(f.burn_1ms, range), 4000, 20, quick=False),
+    Workload("issue2_1ms", "4,000 x 1 ms", over(f.burn_1ms, range), 4000, 20, quick=False),
     Workload(
         "joblib_high_var",
         "joblib's bench_auto_batching: sleeps, sd 1 ms",
-        _over(f.sleep_noop, _censored(1e-3)),
+        over(f.sleep_noop, _censored(1e-3)),
         2500,
         20,
         waits=True,
@@ -331,7 +241,7 @@ _ALL = (
     Workload(
         "joblib_low_var",
         "joblib's bench_auto_batching: sleeps, sd 10 us",
-        _over(f.sleep_noop, _censored(1e-5)),
+        over(f.sleep_noop, _censored(1e-5)),
         5000,
         50,
         waits=True,
@@ -339,7 +249,7 @@ _ALL = (
     Workload(
         "joblib_cyclic",
         "joblib's bench_auto_batching: cyclic trend",
-        _over(f.sleep_noop, _cyclic(False)),
+        over(f.sleep_noop, _cyclic(False)),
         300,
         6,
         waits=True,
@@ -347,7 +257,7 @@ _ALL = (
     Workload(
         "joblib_shuffled",
         "joblib's bench_auto_batching: the same, shuffled",
-        _over(f.sleep_noop, _cyclic(True)),
+        over(f.sleep_noop, _cyclic(True)),
         300,
         6,
         waits=True,
@@ -355,7 +265,7 @@ _ALL = (
     Workload(
         "joblib_20MB_in",
         "joblib's bench_auto_batching: 20 MB in, 100 kB out",
-        _over(f.sleep_noop, _censored(2e-3, 20_000_000, 100_000)),
+        over(f.sleep_noop, _censored(2e-3, 20_000_000, 100_000)),
         200,
         2,
         waits=True,
@@ -364,18 +274,18 @@ _ALL = (
     Workload(
         "mp_prefixes",
         "multiprocessing_benchmarks: per-worker state, uneven documents",
-        _over(f.popular_prefixes, _documents),
+        over(f.popular_prefixes, _documents),
         100,
         2,
     ),
     Workload(
         "mp_expensive_start",
         "multiprocessing_benchmarks: a model that takes 200 ms to load",
-        _over(f.evaluate, range, "numpy.random"),
+        over(f.evaluate, range, "numpy.random"),
         60,
         2,
     ),
 )
 
-WORKLOADS = {workload.name: workload for workload in _ALL}
-"""All workloads of the local suite by name."""
+WORKLOADS = {workload.name: workload for workload in (*_ALL, *EVERYDAY)}
+"""All workloads by name."""
