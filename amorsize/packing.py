@@ -8,11 +8,13 @@ happens only on what this process, or a worker it started, has written.
 from __future__ import annotations
 
 import functools
+import io
 import pickle
 import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from types import FunctionType
 from typing import Any
 
 from amorsize.errors import FunctionNotLoaded, UnpicklableFunction, UnpicklableItem
@@ -24,6 +26,8 @@ _LOADED_LIMIT = 8
 _FRAME_BYTES = 100_000
 """Pickle streams from this size on travel out of band themselves, which spares engines a copy or
 two of them; smaller ones are as fast inside the engine's own."""
+_NAMED = (type, FunctionType)
+"""What pickle finds by module and name."""
 _loaded: OrderedDict[str, Callable[[Any], Any]] = OrderedDict()
 
 
@@ -105,14 +109,34 @@ def pack(value: Any, *, by_value: bool = False) -> Packed:
     """Pickle ``value``. ``by_value`` sends classes and functions of ``__main__`` whole, for a
     reader that cannot import them.
     """
-    if not by_value:
-        try:
-            return _dump(pickle.dumps, value)
-        except Exception:  # local classes, lambdas: cloudpickle knows more, or raises in turn
-            pass
+    try:
+        return _dump(_by_reference if by_value else pickle.dumps, value)
+    except Exception:  # local classes, lambdas: cloudpickle knows more, or raises in turn
+        pass
     import cloudpickle
 
     return _dump(cloudpickle.dumps, value)
+
+
+def _by_reference(value: Any, **how: Any) -> bytes:
+    """Pickle what refers to nothing that has to travel by value, and raise otherwise: most items
+    are plain data, and cloudpickle takes longer to import than many of them to run.
+    """
+    cloudpickle = sys.modules.get("cloudpickle")
+    if cloudpickle is not None and cloudpickle.list_registry_pickle_by_value():
+        raise pickle.PicklingError("some modules are to travel by value")
+    file = io.BytesIO()
+    _ReferringPickler(file, **how).dump(value)
+    return file.getvalue()
+
+
+class _ReferringPickler(pickle.Pickler):
+    """Refuses what belongs to ``__main__``, which is another module elsewhere."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, _NAMED) and obj.__module__ == "__main__":
+            raise pickle.PicklingError(f"{obj!r} is in __main__")
+        return NotImplemented
 
 
 def dumps(value: Any) -> bytes:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
+from types import ModuleType
 from typing import Any
 
+import cloudpickle
 import pytest
 
 from amorsize.errors import FunctionNotLoaded, UnpicklableFunction, UnpicklableItem
@@ -118,3 +122,42 @@ def test_an_error_of_a_deep_stack_travels_where_pickle_keeps_tracebacks() -> Non
         return deep(x) + 1
 
     assert type(run_packed(deep, [1]).unpack().failures[0].exception) is RecursionError
+
+
+def test_plain_items_do_not_wait_for_an_import() -> None:
+    script = """
+import sys
+from fractions import Fraction
+from amorsize.packing import pack_items
+items = [(1, "a"), {2: Fraction(1, 2)}, len]
+assert pack_items(items, [0, 1, 2]).unpack() == items
+print("cloudpickle" in sys.modules)
+
+class Here:
+    number = 2
+
+def here(x):
+    return x + 1
+
+packed = pack_items([here], [0]), pack_items([Here()], [0])
+del here, Here
+print(packed[0].unpack()[0](1), packed[1].unpack()[0].number)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "2", "2"]
+
+
+def test_items_of_modules_that_are_to_travel_by_value_do() -> None:
+    module = ModuleType("amorsize_no_such_module")
+    exec("class Kind:\n    number = 3\n", module.__dict__)
+    sys.modules[module.__name__] = module
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        packed = pack_items([module.Kind()], [0])
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+        del sys.modules[module.__name__]
+    (item,) = packed.unpack()
+    assert item.number == 3
