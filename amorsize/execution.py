@@ -298,12 +298,10 @@ class Execution:
 
     def _threads_gain(self, lanes: int) -> Gain:
         """What to expect of threads of one interpreter: items wait, or leave the lock to others."""
-        profile = self._planning.profile
+        profile, workers = self._planning.profile, self._decision.chosen.workers
         if profile.waiting_share > WAITING:
-            return Gain(lanes, profile.item_cpu_s, profile.item_s)
-        planned = SideBySide(
-            self._decision.chosen.workers, profile.item_cpu_s, profile.waiting_share
-        )
+            return Gain(lanes, profile.item_cpu_s, profile.item_s, workers)
+        planned = SideBySide(workers, profile.item_cpu_s, profile.waiting_share, profile.item_s)
         return Gain(lanes, side_by_side=planned)
 
     def _cut(self, feed: Feed, *, visible: bool, lazily: bool) -> None:

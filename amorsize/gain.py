@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from amorsize.leaving import GAINS_NOTHING, Leaving, computing, taking_turns
+from amorsize.leaving import GAINS_NOTHING, ONE_AT_A_TIME, Leaving, computing, taking_turns
 from amorsize.monitor import queued_s
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ OFF_SHARE = 0.1
 was planned and what they wait for one, from which on they wait for the interpreter's lock."""
 ITEMS_EACH = 2
 """Items that each of them has to have had before that is said."""
+IDLE_CORES = 0.25
+"""Processors that nobody uses from which on it is not others who keep threads from one."""
 OFTEN_S = 0.0002
 """Seconds between two waits of the process below which waiting, and being woken, take as long as
 what is done: what an item takes beyond its planned CPU seconds is that then."""
@@ -57,6 +59,8 @@ class SideBySide(NamedTuple):
     """CPU seconds of an item."""
     waiting_share: float
     """Part of the time that it waits."""
+    item_s: float
+    """Seconds of it, alone."""
 
 
 class Gain:
@@ -67,6 +71,7 @@ class Gain:
         waiting_cpu_s: CPU seconds planned for an item, where threads were chosen because items
             wait; ``None`` otherwise.
         item_s: seconds planned for an item, then.
+        threads: how many threads they are, then.
         side_by_side: what was planned where threads were chosen although items compute.
     """
 
@@ -75,14 +80,17 @@ class Gain:
         workers: int,
         waiting_cpu_s: float | None = None,
         item_s: float = 0.0,
+        threads: int = 0,
         side_by_side: SideBySide | None = None,
     ) -> None:
         self._workers, self._waiting_cpu_s, self._item_s = workers, waiting_cpu_s, item_s
+        self._threads = threads
         self._side_by_side = side_by_side
         self._chunks, self._items, self._wall_s, self._cpu_s = 0, 0, 0.0, 0.0
         self._began_cpu_s = time.process_time()
         if side_by_side is not None:
             self._began_waits, self._began_queued_s = _waits(), _queued_s()
+            self._began_idle_s = _idle_s()
 
     def observe(self, items: int, times: ChunkTimes) -> None:
         """A chunk has ended."""
@@ -102,10 +110,24 @@ class Gain:
         """
         if self.computes(elapsed_s):
             return computing(self.item_cpu_s)
+        if self.excludes(elapsed_s):
+            return ONE_AT_A_TIME
         planned = self._side_by_side
         if planned is not None and self.takes_turns(elapsed_s):
             return taking_turns(planned.waiting_share)
         return GAINS_NOTHING if self.none(elapsed_s, flying_s) else None
+
+    def excludes(self, elapsed_s: float) -> bool:
+        """Whether items that wait do so one at a time, for a lock of their own perhaps: each takes
+        as many times as long as there are threads, and all together what the loop would.
+        """
+        if self._waiting_cpu_s is None or self._threads < 2 or elapsed_s < GIVE_UP_AFTER_S:
+            return False
+        if self._items < ITEMS_EACH * self._threads or self._item_s <= 0:
+            return False
+        loop_s = self._items * self._item_s
+        stretched = self._wall_s / loop_s
+        return elapsed_s > loop_s / GIVE_UP_RATIO and stretched > self._threads / AS_PLANNED
 
     def none(self, elapsed_s: float, flying_s: float = 0.0) -> bool:
         """Whether the items took no longer, together, than the run does."""
@@ -137,15 +159,21 @@ class Gain:
         if self._items < ITEMS_EACH * planned.threads or self._wall_s <= 0:
             return False
         busy_share = self._cpu_s / self._wall_s
-        off_share = 1.0 - busy_share - planned.waiting_share
+        waiting_s = planned.waiting_share * planned.item_s * self._items
+        waiting_share = min(1.0, waiting_s / self._wall_s)
+        off_share = 1.0 - busy_share - waiting_share
         if off_share < OFF_SHARE:
             return False
-        cores = planned.threads * (busy_share + planned.waiting_share)
+        cores = planned.threads * (busy_share + waiting_share)
         if elapsed_s < OFTEN_S * (_waits() - self._began_waits):
             cores /= max(1.0, self.item_cpu_s / max(planned.item_cpu_s, 1e-9))
+        if cores >= GIVE_UP_RATIO:
+            return False
+        if _idle_s() - self._began_idle_s > IDLE_CORES * elapsed_s:
+            return True  # whatever they queue for: one that is woken may do so behind its waker
         # Those that wait for a processor would do so as processes, too.
         queued_share = max(0.0, _queued_s() - self._began_queued_s) / self._wall_s
-        return cores < GIVE_UP_RATIO and off_share - queued_share >= OFF_SHARE
+        return off_share - queued_share >= OFF_SHARE
 
 
 def aloft_s(
@@ -172,3 +200,14 @@ def _queued_s() -> float:
         return sum(queued_s(int(name)) for name in os.listdir("/proc/self/task"))
     except OSError:
         return 0.0
+
+
+def _idle_s() -> float:
+    """Seconds that nobody has used the processors of this process so far, all added up; 0 where
+    the system does not tell.
+    """
+    from amorsize.probes.contention import sample
+    from amorsize.probes.host import Host
+
+    now = sample(Host())
+    return 0.0 if now is None else now.cpus * now.at_s - now.busy_s - now.steal_s

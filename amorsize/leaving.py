@@ -25,6 +25,7 @@ class Leaving(NamedTuple):
 
 
 GAINS_NOTHING = Leaving("workers lost more time than they saved")
+ONE_AT_A_TIME = Leaving("threads wait for each other, one item at a time, as the loop does")
 
 
 def computing(item_s: float) -> Leaving:

@@ -31,7 +31,7 @@ def test_items_that_wait_as_long_as_planned_do_not_compute_however_busy_the_proc
 
 def two_threads(wall_s: float, cpu_s: float, items: int = 10) -> Gain:
     """Threads whose items were to take 10 ms on a processor, without a pause."""
-    gain = Gain(1, side_by_side=SideBySide(2, 0.010, 0.0))
+    gain = Gain(1, side_by_side=SideBySide(2, 0.010, 0.0, 0.010))
     gain.observe(items, ChunkTimes(wall_s, cpu_s, 0.0, 0.0, "here", 0, workers=2))
     return gain
 
@@ -48,7 +48,7 @@ def test_threads_of_which_only_one_runs_at_a_time_take_turns() -> None:
 
 
 def test_threads_that_wait_as_planned_take_no_turns() -> None:
-    gain = Gain(1, side_by_side=SideBySide(2, 0.030, 0.48))
+    gain = Gain(1, side_by_side=SideBySide(2, 0.030, 0.48, 0.058))
     gain.observe(10, ChunkTimes(0.72, 0.30, 0.0, 0.0, "here", 0, workers=2))
     assert not gain.takes_turns(0.36)  # 0.58 s of the loop
     gain.observe(100, ChunkTimes(30.0, 1.0, 0.0, 0.0, "here", 0, workers=2))
@@ -67,9 +67,32 @@ def test_threads_that_are_busy_with_waking_each_other_take_turns(
 def test_threads_that_wait_for_a_processor_would_do_so_as_processes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    queued = iter([1.0, 1.09])
-    monkeypatch.setattr("amorsize.gain._queued_s", lambda: next(queued))
-    assert not two_threads(0.2, 0.1).takes_turns(0.1)
+    for idle_s, take_turns in ((0.01, False), (0.1, True)):
+        queued, idle = iter([1.0, 1.09]), iter([7.0, 7.0 + idle_s])
+        monkeypatch.setattr("amorsize.gain._queued_s", lambda told=queued: next(told))
+        monkeypatch.setattr("amorsize.gain._idle_s", lambda told=idle: next(told))
+        assert two_threads(0.2, 0.1).takes_turns(0.1) is take_turns
+
+
+def test_items_that_wait_for_a_lock_of_their_own_gain_nothing() -> None:
+    def gain(items: int, wall_s: float) -> Gain:
+        waiting = Gain(1, 50e-6, 0.002, 20)
+        waiting.observe(items, ChunkTimes(wall_s, 0.001, 0.0, 0.0, "here", 0, workers=20))
+        return waiting
+
+    assert gain(50, 50 * 0.040).excludes(0.100)
+    assert not gain(50, 50 * 0.040).excludes(0.080)  # the loop would have taken longer
+    assert not gain(50, 50 * 0.002).excludes(0.100)  # it is the threads that are late
+    assert not gain(30, 30 * 0.040).excludes(0.060)  # too few to say
+    told = gain(50, 50 * 0.040).objection(0.100, 0.0)
+    assert told is not None
+    assert "one item at a time" in told.why
+
+
+def test_waiting_does_not_grow_with_what_threads_wait_for_each_other() -> None:
+    gain = Gain(1, side_by_side=SideBySide(8, 0.008, 0.2, 0.010))
+    gain.observe(80, ChunkTimes(6.4, 0.64, 0.0, 0.0, "here", 0, workers=8))
+    assert gain.takes_turns(0.8)
 
 
 def test_a_few_chunks_say_nothing_however_many_there_were_before() -> None:
