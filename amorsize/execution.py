@@ -23,6 +23,7 @@ from amorsize.feed import Feed
 from amorsize.gain import Gain, SideBySide
 from amorsize.giants import giants
 from amorsize.judge import AFTER_ALL, FirstFailure, Judge
+from amorsize.leaving import Leaving, mixed
 from amorsize.planner import CHUNK_BYTES, REMOTE_CHUNK_BYTES, Decision, Offer
 from amorsize.planning import Planning
 from amorsize.report import RunReport
@@ -42,6 +43,8 @@ SINGLES = 4
 """Items that go ahead by themselves where workers share chunks: how these take tells soon whether
 the others do what the sample did.
 """
+LOOK_AGAIN_S = 0.02
+"""Seconds for which items run in the caller that did not do among threads what the sample did."""
 MOST_MOVES = 4
 """Times a run may change its mind; then it stays with what it has."""
 
@@ -294,7 +297,7 @@ class Execution:
 
             run.pilot = Pilot(planning, chosen.workers, spread=not lazily)
         yield from run.pieces()
-        self._go_on_after(run, feed)
+        yield from self._go_on_after(run, feed, lazily=lazily)
 
     def _threads_gain(self, lanes: int) -> Gain:
         """What to expect of threads of one interpreter: items wait, or leave the lock to others."""
@@ -317,15 +320,37 @@ class Execution:
             most = GIANTS_EACH * chosen.workers
             feed.giants = giants(planning.source, item_s, feed.remaining, most)[::-1]
 
-    def _go_on_after(self, run: Run, feed: Feed) -> None:
+    def _go_on_after(self, run: Run, feed: Feed, *, lazily: bool) -> Generator[Piece, None, None]:
         """What a stretch on workers that has ended means for what is left, if anything is."""
         if run.broken is not None:
             self._do_without(run.broken, feed)
         elif run.leaving is not None and self._may_work_here():  # no worker has died since
-            self._move(None, run.leaving.why)
-            if run.leaving.facts is not None:
-                again = self._planning.without(run.leaving, feed.remaining)
-                self._decide_again(again, run.leaving.why)
+            leaving = run.leaving
+            self._move(None, leaving.why)
+            if leaving.facts is not None:
+                if leaving.item_s is not None and self._has_many(feed, leaving.item_s):
+                    leaving = yield from self._alone(feed, leaving, lazily=lazily)
+                again = self._planning.without(leaving, feed.remaining)
+                self._decide_again(again, leaving.why)
+
+    def _has_many(self, feed: Feed, item_s: float) -> bool:
+        """Whether so many items are left that some of them may tell of the others."""
+        left = feed.remaining
+        return item_s <= LOOK_AGAIN_S and (left is None or left * item_s > 2 * LOOK_AGAIN_S)
+
+    def _alone(
+        self, feed: Feed, leaving: Leaving, *, lazily: bool
+    ) -> Generator[Piece, None, Leaving]:
+        """Run some items in the caller. Among threads that all compute it does not show how much
+        of an item's time is waiting, for other things than each other.
+        """
+        report = self.report
+        items, wall_s, cpu_s = report.items, report.compute_s, report.cpu_s
+        yield from self._watched(self._loop(feed, lazily=lazily, limit_s=LOOK_AGAIN_S))
+        items = report.items - items
+        if not items:
+            return leaving
+        return mixed((report.compute_s - wall_s) / items, (report.cpu_s - cpu_s) / items)
 
     # -- decisions ---------------------------------------------------------------------------
 

@@ -171,7 +171,7 @@ class Feed:
         """
         if self._again:
             chunk = self._again.popleft()
-            left, right = _split_spans(chunk.spans, chunk.spans[0][1] - chunk.spans[0][0])
+            left, right = _split_spans(chunk.spans, min(count, _length(chunk.spans[0])))
             if right:
                 rest = None if chunk.items is None else chunk.items[_length(left[0]) :]
                 self._again.appendleft(self._chunk(right, rest))

@@ -24,6 +24,9 @@ class Leaving(NamedTuple):
         return profile._replace(**(self.facts or {}))
 
 
+COMPUTING = 0.9
+"""Share of their time on a processor from which on items alone do not wait."""
+
 GAINS_NOTHING = Leaving("workers lost more time than they saved")
 ONE_AT_A_TIME = Leaving("threads wait for each other, one item at a time, as the loop does")
 
@@ -41,6 +44,20 @@ def computing(item_s: float) -> Leaving:
         "waiting_share": 0.0,
     }
     why = f"items compute for {item_s:.3g} s, and do not wait as sampled"
+    return Leaving(why, item_s, facts)
+
+
+def mixed(item_s: float, item_cpu_s: float) -> Leaving:
+    """Items alone take ``item_s`` seconds, of which they compute for some: if that is not nearly
+    all, some of them wait, or all of them do at times.
+    """
+    share = item_cpu_s / max(item_s, 1e-9)
+    if share >= COMPUTING:
+        return computing(item_s)
+    told = computing(item_cpu_s)
+    assert told.facts is not None
+    facts = {**told.facts, "longest_s": item_s, "gil_share": share, "waiting_share": 1.0 - share}
+    why = f"items compute for {item_cpu_s:.3g} s of {item_s:.3g} s, and do not only wait as sampled"
     return Leaving(why, item_s, facts)
 
 

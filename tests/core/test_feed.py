@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,6 +58,20 @@ def test_chunks_put_back_come_first_in_their_order() -> None:
     third = feed.next()
     assert third is not None
     assert third.first_index == 20
+
+
+@pytest.mark.parametrize("data", [list(range(10)), iter(range(10))])
+def test_of_a_chunk_put_back_no_more_is_taken_than_is_asked_for(data: Any) -> None:
+    feed = Feed(source_of(data), [], fixed(8, 2), item_s=1.0)
+    chunk = feed.next()
+    assert chunk is not None
+    feed.put_back([chunk])
+    taken = []
+    while (piece := feed.take(3))[1]:
+        start, count, items = piece
+        assert count <= 3
+        taken += [(start, count, list(items))]
+    assert taken == [(0, 3, [0, 1, 2]), (3, 3, [3, 4, 5]), (6, 2, [6, 7]), (8, 2, [8, 9])]
 
 
 def test_a_cut_ends_the_data_at_the_failing_item() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import amorsize
 from amorsize.blocks import profile_of
-from amorsize.leaving import computing
+from amorsize.leaving import computing, mixed
 from amorsize.planning import Planning
 from amorsize.profile import Packing, Profile
 from amorsize.sampler import sample
@@ -88,6 +88,37 @@ def test_a_first_call_that_waits_does_not_make_the_others_wait(
     assert "to multiprocessing" in moves  # and perhaps back, on a machine that others keep busy
     on_threads = [record.items for record in plan.report.chunks if "/" in record.times.worker]
     assert sum(on_threads) < 360  # mostly a handful, at the latest when the first large chunk ends
+
+
+def test_items_of_which_some_wait_and_some_compute_are_seen_alone_before_planning_anew(
+    calls: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amorsize.planner.NOTICEABLE_LOAD", 1e9)
+
+    def some_wait(x: int) -> int:
+        if x % 4 == 0:
+            time.sleep(0.1 if x == 0 else 0.01)
+        else:
+            burn(0.003)
+        calls(x)
+        return x
+
+    plan = amorsize.plan(some_wait, list(range(800)))
+    assert (plan.backend, plan.sampled) == ("threads", 1)
+    assert plan.run() == list(range(800))
+    assert sorted(calls.items) == list(range(800))
+    assert plan.report is not None
+    assert "do not wait as sampled" in str(plan.report)
+    assert "do not only wait as sampled" in str(plan.report)
+
+
+def test_what_items_do_alone_decides_whether_they_wait() -> None:
+    for item_cpu_s, waiting in ((0.0095, 0.0), (0.002, 0.8)):
+        facts = mixed(0.010, item_cpu_s).facts
+        assert facts is not None
+        assert facts["waiting_share"] == pytest.approx(waiting)
+        assert facts["gil_share"] == pytest.approx(1 - waiting)
+    assert mixed(0.010, 0.002).item_s == 0.010
 
 
 def test_threads_that_turn_out_to_share_one_lock_are_left(
