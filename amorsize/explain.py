@@ -109,6 +109,7 @@ def _measured(plan: Plan) -> list[str]:
         f"  item        {seconds(profile.item_s)} +- {seconds(profile.item_sd_s)}{doubt}",
         f"  first call  {seconds(profile.first_call_s)}",
         *_waiting(profile),
+        *_remembered(profile),
     ]
     if profile.item_alone_s:
         lines.append(
@@ -143,6 +144,13 @@ def _measured(plan: Plan) -> list[str]:
     if profile.function_bytes is not None:
         lines.append(f"  function    {size(profile.function_bytes)} pickled, once per worker")
     return lines
+
+
+def _remembered(profile: Profile) -> list[str]:
+    if not profile.remembered_share:
+        return []
+    share = f"{profile.remembered_share:.0%} of the items left"
+    return [f"  cache       {share} are ones that the function has a cache for"]
 
 
 def _waiting(profile: Profile) -> list[str]:

@@ -115,6 +115,9 @@ class Profile(NamedTuple):
     gil_moments: bool = False
     """Whether the function lets go of the lock so often, and for so short, that threads would wait
     for each other more than they run: it counts as held all the time then."""
+    remembered_share: float = 0.0
+    """Part of the items left that the function's own cache will know by then; item times are means
+    over these, too."""
     waking_s: float = 0.0
     """CPU seconds that a wait as long as an item's took by itself beside the sample; 0 where items
     do not wait, or where that plays no part."""

@@ -28,6 +28,7 @@ from amorsize.naps import waking_s
 from amorsize.pages import pages
 from amorsize.policy import DEFAULT, Policy
 from amorsize.profile import Profile
+from amorsize.repeats import repeats
 from amorsize.source import IndexedSource, Piece, Source, Span, StreamSource
 from amorsize.worker import peak_rss_bytes, rss_bytes
 
@@ -248,6 +249,7 @@ def sample(
     # Not for each block: reading a file lets go of the lock, which then seems to be free.
     rss, peak, queued = rss_bytes(), peak_rss_bytes(), queued_s()
     monitor = Monitor(rss_bytes, meanwhile, recorder.spinning)
+    cached = repeats(function, source, begun=begun is not None) if worker is None else None
     recorder.beside_s = lambda: monitor.cpu_s
     try:
         _run_blocks(recorder, source, taken, monitor)
@@ -278,6 +280,8 @@ def sample(
         profile = profile._replace(sampled=sum(len(values) for _, values in results))
     if worker is None:
         profile = profile._replace(waking_s=waking_s(profile))
+    if cached is not None:
+        profile = cached.applied(profile)
     if done:
         profile = profile._replace(resumed=sum(stop - start for start, stop in done))
     monitor.leave()
