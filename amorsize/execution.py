@@ -24,6 +24,7 @@ from amorsize.gain import Gain, SideBySide
 from amorsize.giants import giants
 from amorsize.judge import AFTER_ALL, FirstFailure, Judge
 from amorsize.leaving import Leaving, mixed
+from amorsize.monitor import queued_s
 from amorsize.planner import CHUNK_BYTES, REMOTE_CHUNK_BYTES, Decision, Offer
 from amorsize.planning import Planning
 from amorsize.report import RunReport
@@ -304,7 +305,9 @@ class Execution:
         profile, workers = self._planning.profile, self._decision.chosen.workers
         if profile.waiting_share > WAITING:
             return Gain(lanes, profile.item_cpu_s, profile.item_s, workers)
-        planned = SideBySide(workers, profile.item_cpu_s, profile.waiting_share, profile.item_s)
+        limits, waiting = self._planning.limits, profile.waiting_share
+        unlimited = limits is None or limits.cores >= limits.load.cpus
+        planned = SideBySide(workers, profile.item_cpu_s, waiting, profile.item_s, unlimited)
         return Gain(lanes, side_by_side=planned)
 
     def _cut(self, feed: Feed, *, visible: bool, lazily: bool) -> None:
@@ -330,6 +333,8 @@ class Execution:
             if leaving.facts is not None:
                 if leaving.item_s is not None and self._has_many(feed, leaving.item_s):
                     leaving = yield from self._alone(feed, leaving, lazily=lazily)
+                    if self.failure.error is not None or feed.cancelled:
+                        return
                 again = self._planning.without(leaving, feed.remaining)
                 self._decide_again(again, leaving.why)
 
@@ -344,13 +349,14 @@ class Execution:
         """Run some items in the caller. Among threads that all compute it does not show how much
         of an item's time is waiting, for other things than each other.
         """
-        report = self.report
-        items, wall_s, cpu_s = report.items, report.compute_s, report.cpu_s
-        yield from self._watched(self._loop(feed, lazily=lazily, limit_s=LOOK_AGAIN_S))
-        items = report.items - items
+        stretch, queued = self._loop(feed, lazily=lazily, limit_s=LOOK_AGAIN_S), queued_s()
+        yield from self._watched(stretch)
+        items, wall_s, cpu_s = stretch.ran
         if not items:
             return leaving
-        return mixed((report.compute_s - wall_s) / items, (report.cpu_s - cpu_s) / items)
+        # Time in which other programs had the processor is no waiting.
+        own_s = max(cpu_s, wall_s - (queued_s() - queued))
+        return mixed(own_s / items, cpu_s / items)
 
     # -- decisions ---------------------------------------------------------------------------
 

@@ -150,7 +150,7 @@ def _remembered(profile: Profile) -> list[str]:
     if not profile.remembered_share:
         return []
     share = f"{profile.remembered_share:.0%} of the items left"
-    return [f"  cache       {share} are ones that the function has a cache for"]
+    return [f"  cache       {share} will be in the function's cache"]
 
 
 def _waiting(profile: Profile) -> list[str]:

@@ -13,6 +13,9 @@ from amorsize.source import IndexedSource, Source, Span, StreamSource
 _LESS = 5
 """By how many times chunks may then be smaller than those whose dispatch costs next to nothing."""
 
+_TAKEN_FROM = 256
+"""Items into which a chunk is cut from which fewer are taken at a time."""
+
 
 class Feed:
     """The queue of items that no chunk holds yet.
@@ -170,18 +173,7 @@ class Feed:
         their number (0 at the end), and the items.
         """
         if self._again:
-            chunk = self._again.popleft()
-            left, right = _split_spans(chunk.spans, min(count, _length(chunk.spans[0])))
-            if right:
-                rest = None if chunk.items is None else chunk.items[_length(left[0]) :]
-                self._again.appendleft(self._chunk(right, rest))
-            start, stop = left[0]
-            items = chunk.items
-            return (
-                start,
-                stop - start,
-                self._read(start, stop) if items is None else items[: stop - start],
-            )
+            return self._take_again(count)
         if isinstance(self._source, StreamSource):
             start = self._source.taken
             taken = [] if self._end is not None else self._source.take(count)
@@ -191,14 +183,28 @@ class Feed:
         ((start, stop),) = self._cut_spans(min(count, _length(self._gaps[0])))
         return start, stop - start, self._read(start, stop)
 
+    def _take_again(self, count: int) -> tuple[int, int, Iterable[Any]]:
+        """The same of the chunks put back."""
+        chunk = self._again.popleft()
+        if count < _TAKEN_FROM < chunk.count:  # each time all that is left of a chunk is copied
+            chunk, *others = self.split(chunk, -(-chunk.count // _TAKEN_FROM))
+            self._again.extendleft(reversed(others))
+        left, right = _split_spans(chunk.spans, min(count, _length(chunk.spans[0])))
+        if right:
+            rest = None if chunk.items is None else chunk.items[_length(left[0]) :]
+            self._again.appendleft(self._chunk(right, rest))
+        start, stop = left[0]
+        items = self._read(start, stop) if chunk.items is None else chunk.items[: stop - start]
+        return start, stop - start, items
+
     def _read(self, start: int, stop: int) -> Iterable[Any]:
         assert isinstance(self._source, IndexedSource)
         return self._source.items(start, stop)
 
     def put_back(self, chunks: Iterable[Chunk]) -> None:
-        """Queue chunks again, ahead of all others, in their order."""
+        """Queue chunks again, ahead of all others; those put back are in the order of the data."""
         kept = [chunk for chunk in chunks if not self._is_cut(chunk)]
-        self._again.extendleft(reversed(kept))
+        self._again = deque(sorted([*kept, *self._again], key=lambda chunk: chunk.first_index))
 
     def split(self, chunk: Chunk, parts: int = 2) -> list[Chunk]:
         """A chunk cut into parts of about equal size, no more than it has items."""

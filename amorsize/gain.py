@@ -43,6 +43,8 @@ OFF_SHARE = 0.1
 was planned and what they wait for one, from which on they wait for the interpreter's lock."""
 ITEMS_EACH = 2
 """Items that each of them has to have had before that is said."""
+TOLD_AFTER_S = 0.1
+"""Seconds over which the system's ticks tell how long its processors were idle."""
 IDLE_CORES = 0.25
 """Processors that nobody uses from which on it is not others who keep threads from one."""
 OFTEN_S = 0.0002
@@ -61,6 +63,8 @@ class SideBySide(NamedTuple):
     """Part of the time that it waits."""
     item_s: float
     """Seconds of it, alone."""
+    unlimited: bool = True
+    """Whether this process may use all processors that it sees; a quota keeps it from idle ones."""
 
 
 class Gain:
@@ -169,7 +173,8 @@ class Gain:
             cores /= max(1.0, self.item_cpu_s / max(planned.item_cpu_s, 1e-9))
         if cores >= GIVE_UP_RATIO:
             return False
-        if _idle_s() - self._began_idle_s > IDLE_CORES * elapsed_s:
+        idle_s = _idle_s() - self._began_idle_s if planned.unlimited else 0.0
+        if elapsed_s >= TOLD_AFTER_S and idle_s > IDLE_CORES * elapsed_s:
             return True  # whatever they queue for: one that is woken may do so behind its waker
         # Those that wait for a processor would do so as processes, too.
         queued_share = max(0.0, _queued_s() - self._began_queued_s) / self._wall_s
@@ -210,4 +215,4 @@ def _idle_s() -> float:
     from amorsize.probes.host import Host
 
     now = sample(Host())
-    return 0.0 if now is None else now.cpus * now.at_s - now.busy_s - now.steal_s
+    return 0.0 if now is None else now.idle_s

@@ -91,6 +91,10 @@ class Configuration(NamedTuple):
     """Interpreters that the workers live in; ``None``: one each."""
 
 
+_MOST_UNEVEN = 3.0
+"""Standard deviations, in means, up to which it was seen how uneven items crowd the lock."""
+
+
 def predict(profile: Profile, configuration: Configuration, items: int) -> Prediction:
     """Predicted makespan of running ``items`` more items in a configuration."""
     if configuration.traits.inline:
@@ -354,7 +358,7 @@ def _crowded_s(hold_s: float, profile: Profile, workers: int, costs: BackendCost
     apart_s = max(profile.item_s, hold_s) / workers
     piled_up = workers / (workers + _PILED_UP) * (CROWD + _PILED_UP) / CROWD
     crowded_s = hold_s + piled_up * handover_s
-    uneven = profile.item_sd_s / max(profile.item_s, _NO_S)
+    uneven = min(_MOST_UNEVEN, profile.item_sd_s / max(profile.item_s, _NO_S))
     in_step = max(0.0, 1 - 2 * uneven) * (profile.item_s / handover_s / _IN_STEP) ** 2
     power = (1 + (_EDGE - 1) / (1 + in_step)) / (1 + max(0.0, uneven - 0.5))
     longer_s, shorter_s = max(apart_s, crowded_s), min(apart_s, crowded_s)

@@ -15,7 +15,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar
 
 from amorsize.errors import FunctionNotLoaded, UnpicklableFunction, UnpicklableItem
 from amorsize.rooms import copied
@@ -26,7 +26,7 @@ _LOADED_LIMIT = 8
 _FRAME_BYTES = 100_000
 """Pickle streams from this size on travel out of band themselves, which spares engines a copy or
 two of them; smaller ones are as fast inside the engine's own."""
-_NAMED = (type, FunctionType)
+_NAMED = (type, FunctionType, TypeVar)
 """What pickle finds by module and name."""
 _loaded: OrderedDict[str, Callable[[Any], Any]] = OrderedDict()
 
@@ -109,10 +109,11 @@ def pack(value: Any, *, by_value: bool = False) -> Packed:
     """Pickle ``value``. ``by_value`` sends classes and functions of ``__main__`` whole, for a
     reader that cannot import them.
     """
-    try:
-        return _dump(_by_reference if by_value else pickle.dumps, value)
-    except Exception:  # local classes, lambdas: cloudpickle knows more, or raises in turn
-        pass
+    if not by_value or "cloudpickle" not in sys.modules:
+        try:
+            return _dump(_by_reference if by_value else pickle.dumps, value)
+        except Exception:  # local classes, lambdas: cloudpickle knows more, or raises in turn
+            pass
     import cloudpickle
 
     return _dump(cloudpickle.dumps, value)
@@ -120,21 +121,19 @@ def pack(value: Any, *, by_value: bool = False) -> Packed:
 
 def _by_reference(value: Any, **how: Any) -> bytes:
     """Pickle what refers to nothing that has to travel by value, and raise otherwise: most items
-    are plain data, and cloudpickle takes longer to import than many of them to run.
+    are plain data, and cloudpickle takes longer to import than many of them to run. Once it is
+    there, it is asked at once.
     """
-    cloudpickle = sys.modules.get("cloudpickle")
-    if cloudpickle is not None and cloudpickle.list_registry_pickle_by_value():
-        raise pickle.PicklingError("some modules are to travel by value")
     file = io.BytesIO()
     _ReferringPickler(file, **how).dump(value)
     return file.getvalue()
 
 
 class _ReferringPickler(pickle.Pickler):
-    """Refuses what belongs to ``__main__``, which is another module elsewhere."""
+    """Refuses what belongs to ``__main__``, or to no module, which is looked for there."""
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, _NAMED) and obj.__module__ == "__main__":
+        if isinstance(obj, _NAMED) and obj.__module__ in ("__main__", None):
             raise pickle.PicklingError(f"{obj!r} is in __main__")
         return NotImplemented
 

@@ -194,6 +194,7 @@ class Planning:
             item_cpu_s=profile.item_cpu_s * times,
             item_alone_s=profile.item_alone_s * times,
             item_sd_s=profile.item_sd_s * times,
+            remembered_share=0.0,
             longest_s=max(profile.longest_s, item_s),
             trend=profile.trend * (remaining or 0) / max(1, profile.remaining or 1),
             # A machine that is slower now sends slower, too; of longer items this is little.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from amorsize.packing import innermost
 from amorsize.profile import Profile
 from amorsize.source import IndexedSource, Source
 
-_LOOKED_AT = 10_000
-"""Items that are looked at: more of them would take longer than planning itself."""
+_LOOKED_AT, _LOOKING_S = 10_000, 0.0005
+"""Items that are looked at, at most, and seconds after which no more of them are."""
 
 _HIT_S = 1e-7
 """Least seconds that looking an item up takes."""
@@ -34,23 +35,41 @@ class Repeats:
     def applied(self, profile: Profile) -> Profile:
         """The profile of a sample, whose items were new more often than those left will be."""
         try:
-            now, different = self._told(), len(set(self._items))
+            now, different = self._told(), _different(self._items, self._length)
             computed, most = min(now.misses - self._misses, profile.sampled), now.maxsize
         except Exception:  # items without a hash, or a cache of another kind
             return profile
         left, sampled = self._length - profile.sampled, profile.sampled
         if left <= 0 or computed <= 0 or (most is not None and different > most):
             return profile
-        new = max(0.0, different * self._length / len(self._items) - computed) / left
+        new = max(0.0, different - computed) / left
         times = max(new * sampled / computed, _HIT_S / max(profile.item_s, _HIT_S))
         if times >= 1.0:
             return profile
         return profile._replace(
             item_s=profile.item_s * times,
             item_cpu_s=profile.item_cpu_s * times,
+            item_sd_s=profile.item_sd_s * times,
             item_alone_s=profile.item_alone_s * times,
+            longest_s=profile.longest_s * times,
+            durations=tuple(seconds * times for seconds in profile.durations),
             remembered_share=1.0 - new,
         )
+
+
+def _different(items: Sequence[Any], length: int) -> float:
+    """How many of ``length`` items are different, by as many of their front as can be looked at in
+    no time: hashes may take longer than what is remembered.
+    """
+    counts, seen, looked = [0], set[Any](), [0]
+    began = time.perf_counter()
+    while looked[-1] < len(items) and time.perf_counter() - began < _LOOKING_S:
+        stop = min(len(items), max(4, 2 * looked[-1]))
+        seen.update(items[looked[-1] : stop])
+        looked.append(stop)
+        counts.append(len(seen))
+    new = (counts[-1] - counts[-2]) / (looked[-1] - looked[-2])
+    return counts[-1] + new * (length - looked[-1])
 
 
 def repeats(function: Any, source: Source, *, begun: bool = False) -> Repeats | None:

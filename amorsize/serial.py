@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from amorsize.errors import DeadlineExceeded
 from amorsize.feed import Feed
@@ -29,6 +29,21 @@ MOST_PASSED_OVER = 2
 always does, it belongs to the items."""
 SURPRISE = 1.5
 """Items that take this many times the expected seconds make the run think again."""
+
+
+class Ran(NamedTuple):
+    """What items took in the caller, without what was done with their results in between."""
+
+    items: int = 0
+    """How many have run."""
+    wall_s: float = 0.0
+    """Seconds they took."""
+    cpu_s: float = 0.0
+    """CPU seconds of these."""
+
+    def and_also(self, items: int, wall_s: float, cpu_s: float) -> Ran:
+        """With some more."""
+        return Ran(self.items + items, self.wall_s + wall_s, self.cpu_s + cpu_s)
 
 
 class SerialRun:
@@ -68,6 +83,7 @@ class SerialRun:
         self.function, self.feed, self.report, self.judge = function, feed, report, judge
         self.item_s, self.lazily, self.limit_s, self.watch = item_s, lazily, limit_s, watch
         self.ends_at, self.keep = ends_at, keep
+        self.ran = Ran()
 
     def pieces(self) -> Generator[Piece, None, None]:
         """Results in order of the items."""
@@ -98,15 +114,18 @@ class SerialRun:
                 yield from self._expire(start, count)
                 return
             left_s, deadline = self.ends_at - began, self.judge.policy.deadline
+            cpu = time.thread_time()
             loop: LoopResult = in_time(left_s, deadline, self._run, items, start)
-            window_s += time.perf_counter() - began
+            ran_s = time.perf_counter() - began
+            self.ran = self.ran.and_also(count, ran_s, time.thread_time() - cpu)
+            window_s += ran_s
             window_items += count
             if loop.error is not None:
                 self._end(start + loop.position, loop)
                 if loop.values:
                     self.report.items += len(loop.values)
                     yield start, loop.values
-                return
+                continue
             self.report.items += count
             yield start, loop.values
             if window_s >= WINDOW_S:
@@ -138,10 +157,12 @@ class SerialRun:
         return loop
 
     def _end(self, index: int, loop: LoopResult) -> None:
-        """An item has raised what is not forgiven; the loop has annotated it."""
+        """An item has raised what is not forgiven; the loop has annotated it. Those that are left
+        before it may raise, too.
+        """
         assert loop.error is not None
         self.judge.ended(index, loop.error)
-        self.feed.cut(0)
+        self.feed.cut(index if isinstance(loop.error, Exception) else 0)
 
     def _fail(self, index: int, error: BaseException) -> None:
         self.judge.failure.offer(index, error)

@@ -100,6 +100,9 @@ class Sample(NamedTuple):
     cpus: int
     """CPUs counted."""
 
+    idle_s: float = 0.0
+    """Seconds that nobody used the allowed CPUs."""
+
 
 def contention(
     host: Host, before: Sample | None = None, clock: Callable[[], float] = time.monotonic
@@ -142,7 +145,7 @@ def sample(host: Host, clock: Callable[[], float] = time.monotonic) -> Sample | 
         return None
     allowed = allowed_cpus(host)
     tick = 1.0 / max(1, host.system.clock_ticks())
-    busy = steal = counted = 0
+    busy = steal = idle = counted = 0
     for line in (host.read("/proc/stat") or "").splitlines():
         name, *words = line.split() or [""]
         cpu = whole(name[3:]) if name.startswith("cpu") else None
@@ -154,11 +157,12 @@ def sample(host: Host, clock: Callable[[], float] = time.monotonic) -> Sample | 
         # user nice system idle iowait irq softirq steal; guest time is part of user.
         busy += sum(ticks[:3]) + sum(ticks[5:7])
         steal += ticks[7]
+        idle += sum(ticks[3:5])
         counted += 1
     if not counted:
         return None
     own = host.system.cpu_seconds() + _descendants_ticks(host) * tick
-    return Sample(clock(), busy * tick, steal * tick, own, counted)
+    return Sample(clock(), busy * tick, steal * tick, own, counted, idle * tick)
 
 
 def _descendants_ticks(host: Host) -> int:

@@ -60,6 +60,28 @@ def test_chunks_put_back_come_first_in_their_order() -> None:
     assert third.first_index == 20
 
 
+def test_chunks_put_back_one_by_one_are_in_the_order_of_the_data() -> None:
+    feed = Feed(source_of(iter(range(100))), [], fixed(10, 2), item_s=1.0)
+    for chunk in [feed.next() for _ in range(3)]:
+        assert chunk is not None
+        feed.put_back([chunk])
+    assert indices(feed) == list(range(100))
+
+
+def test_a_long_chunk_put_back_is_taken_item_by_item() -> None:
+    data = list(range(1000))
+    for source in (source_of(data), source_of(iter(data))):
+        feed = Feed(source, [], fixed(700, 2), item_s=1.0)
+        chunk = feed.next()
+        assert chunk is not None
+        feed.put_back([chunk])
+        taken: list[int] = []
+        while (piece := feed.take(1 + len(taken) % 3))[1]:
+            assert piece[0] == len(taken)
+            taken += piece[2]
+        assert taken == data
+
+
 @pytest.mark.parametrize("data", [list(range(10)), iter(range(10))])
 def test_of_a_chunk_put_back_no_more_is_taken_than_is_asked_for(data: Any) -> None:
     feed = Feed(source_of(data), [], fixed(8, 2), item_s=1.0)

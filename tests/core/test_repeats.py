@@ -27,7 +27,7 @@ def test_items_that_come_again_take_nothing() -> None:
     plan = amorsize.plan(functools.lru_cache(burn), data)
     assert predicted_loop_s(plan) < 0.1  # of 2.4 s
     assert plan.profile.remembered_share > 0.9
-    assert "the function has a cache for" in plan.explain()
+    assert "in the function's cache" in plan.explain()
     assert plan.backend == "serial"
     assert plan.run() == data
     assert amorsize.map(functools.cache(burn), data * 4) == data * 4
@@ -73,3 +73,41 @@ def test_caches_of_another_kind_are_left_alone(told: Any) -> None:
     plan = amorsize.plan(Odd(told), [number % 6 for number in range(100)])
     assert plan.profile.remembered_share == 0
     assert plan.run() == [number % 6 for number in range(100)]
+
+
+class Slow:
+    """An item whose hash takes longer than what is remembered of it."""
+
+    hashed = 0
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __hash__(self) -> int:
+        Slow.hashed += 1
+        burn(0)
+        return self.number
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Slow) and other.number == self.number
+
+
+def test_hashes_that_take_long_are_asked_for_little() -> None:
+    items = [Slow(number) for number in range(6)]
+    Slow.hashed = 0
+    plan = amorsize.plan(functools.cache(burn), [items[number % 6] for number in range(600)])
+    assert Slow.hashed <= plan.sampled + 16
+
+
+def test_what_has_been_seen_in_full_is_not_expected_again() -> None:
+    data = [number % 6 for number in range(50_000)]
+    plan = amorsize.plan(functools.cache(burn), data)
+    assert plan.profile.remembered_share > 0.99
+    assert predicted_loop_s(plan) < 0.05
+
+
+def test_all_that_tells_of_times_is_of_one_scale() -> None:
+    plan = amorsize.plan(functools.cache(burn), [number % 6 for number in range(800)])
+    profile = plan.profile
+    assert profile.item_sd_s <= 30 * profile.item_s
+    assert profile.longest_s < 0.001

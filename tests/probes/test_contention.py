@@ -79,7 +79,7 @@ def test_two_readings_measure_what_others_used(machine: Machine) -> None:
 def test_only_allowed_cpus_count(machine: Machine) -> None:
     host = machine({"/proc/stat": stat((100, 0), (500, 7))}, affinity=frozenset({1}))
     now = sample(host, lambda: 1.0)
-    assert now == Sample(1.0, 5.0, 0.07, 0.0, 1)
+    assert now == Sample(1.0, 5.0, 0.07, 0.0, 1, 9.0)
 
 
 def test_living_workers_are_ones_own(machine: Machine) -> None:
