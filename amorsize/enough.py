@@ -34,6 +34,9 @@ SECOND_SHARE = 0.04
 """Or this share of what the whole would take on all cores, for a second item: the first may have
 loaded what all others need, and then says nothing about them.
 """
+LOST_S, LOST_SHARE = 0.02, 0.1
+"""Seconds, and a share of its items' own, that a sample may take beyond these. Where a few take long
+and all others next to nothing, each is timed by itself, which takes longer than they do."""
 INNER_CORES = 1.3
 """Cores that an item keeps busy by itself from which on it matters what it takes with one."""
 WORTHLESS_S = 0.010
@@ -63,7 +66,8 @@ class Outlook:
         positions: items in the data over which the sample is spread, 0 for a stream.
         needed_s: seconds of watching that tell whether the interpreter's lock is held.
         spinning: other threads that ran before the function did.
-        may_narrow: whether items may be run with one thread of numerical libraries.
+        here: whether items run in the caller: then they may be run with one thread of numerical
+            libraries, and what they do not take themselves is lost.
         like_before: whether the items are like those of an earlier sample, which tells what else
             watching would.
     """
@@ -85,15 +89,16 @@ class Outlook:
         *,
         needed_s: float,
         spinning: int,
-        may_narrow: bool,
+        here: bool,
         like_before: Callable[[], bool] | None = None,
     ) -> None:
         self._seen, self._length, self._positions = seen, length, positions
-        self._needed_s, self._spinning, self._may_narrow = needed_s, spinning, may_narrow
+        self._needed_s, self._spinning, self._here = needed_s, spinning, here
         self._again_s = self._unwatched_s = 0.0
         """Seconds of items, and of reading them, after which to think again, and before the watch
         began."""
         self._like_before = like_before
+        self._began = time.perf_counter()
         self.watch = length is None or length < MANY * usable_cores()
 
     def is_enough(self, reading_s: float) -> bool:
@@ -102,6 +107,11 @@ class Outlook:
         """
         seen = self._seen
         spent_s = seen.elapsed_s + reading_s
+        if (
+            self._here
+            and time.perf_counter() - self._began - spent_s > LOST_S + LOST_SHARE * spent_s
+        ):
+            return True
         if spent_s < self._again_s:
             return False
         begin = time.thread_time()
@@ -133,7 +143,7 @@ class Outlook:
         that is a good part of the whole.
         """
         seen = self._seen
-        if self.narrow or not self._may_narrow or self._length is None or len(seen.all) < 2:
+        if self.narrow or not self._here or self._length is None or len(seen.all) < 2:
             return False
         inner = seen.inner_cores(self._spinning)
         if inner < INNER_CORES:

@@ -312,7 +312,7 @@ def _run_blocks(
         positions,
         needed_s=recorder.needed_s,
         spinning=recorder.spinning,
-        may_narrow=recorder.elsewhere is None,
+        here=recorder.elsewhere is None,
         like_before=recorder.like_before if before is not None and before.is_settled else None,
     )
     blocks = taker.blocks(outlook)

@@ -16,7 +16,7 @@ ITEMS = 10_000
 
 def outlook(seen: Blocks, **changed: Any) -> Outlook:
     given = {"length": ITEMS, "positions": ITEMS, "needed_s": 0.005, "spinning": 0}
-    return Outlook(seen, **{**given, "may_narrow": False, **changed})
+    return Outlook(seen, **{**given, "here": False, **changed})
 
 
 def blocks(seen: Blocks, seconds: float) -> int:
@@ -50,6 +50,21 @@ def test_thinking_is_done_for_a_part_of_the_time_of_the_items(
 
 def test_even_items_of_milliseconds_need_few_blocks() -> None:
     assert blocks(Blocks(source_of(range(ITEMS))), 0.002) <= 5
+
+
+@pytest.mark.parametrize(
+    ("here", "lost_s", "enough"), [(True, 0.1, True), (True, 0.01, False), (False, 0.1, False)]
+)
+def test_a_sample_ends_when_it_takes_far_longer_than_its_items(
+    monkeypatch: pytest.MonkeyPatch, here: bool, lost_s: float, enough: bool
+) -> None:
+    clock = iter([7.0, 7.0 + lost_s])
+    seen = Blocks(source_of(range(ITEMS)))
+    with monkeypatch.context() as patch:
+        patch.setattr("amorsize.enough.time.perf_counter", lambda: next(clock))
+        ahead = outlook(seen, here=here)
+        seen.add(Block(0, [None], 1e-6, 1e-6, 1e-6))
+        assert ahead.is_enough(0.0) is enough
 
 
 def test_what_is_left_ends_a_sample() -> None:
