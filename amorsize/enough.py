@@ -35,8 +35,8 @@ SECOND_SHARE = 0.04
 loaded what all others need, and then says nothing about them.
 """
 LOST_S, LOST_SHARE = 0.02, 0.1
-"""Seconds, and a share of its items' own, that a sample may take beyond these. Where a few take long
-and all others next to nothing, each is timed by itself, which takes longer than they do."""
+"""Seconds, and a share of its items' own, that a sample may take beyond these. Where a few take
+long and all others next to nothing, each is timed by itself, which takes longer than they do."""
 INNER_CORES = 1.3
 """Cores that an item keeps busy by itself from which on it matters what it takes with one."""
 WORTHLESS_S = 0.010
