@@ -75,7 +75,7 @@ def _folder() -> str:
 def _queries(count: int) -> list[tuple[str, int]]:
     path = os.path.join(_folder(), "rows.db")
     with sqlite3.connect(path) as connection:
-        connection.execute("create table if not exists t(a, b)")
+        connection.executescript("drop table if exists t; create table t(a, b)")
         values = ((n, "x" * (n % 50)) for n in range(30_000))
         connection.executemany("insert into t values (?, ?)", values)
     return [(path, 10 * n) for n in range(count)]
