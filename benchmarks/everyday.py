@@ -20,7 +20,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from contextlib import closing
+from functools import partial
+from typing import Any
 
 from benchmarks import everyday_functions as e
 from benchmarks.workload import Job, Workload, over
@@ -74,7 +76,7 @@ def _folder() -> str:
 
 def _queries(count: int) -> list[tuple[str, int]]:
     path = os.path.join(_folder(), "rows.db")
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript("drop table if exists t; create table t(a, b)")
         values = ((n, "x" * (n % 50)) for n in range(30_000))
         connection.executemany("insert into t values (?, ?)", values)
@@ -126,12 +128,16 @@ def _number_lists(count: int) -> list[list[int]]:
     return [draw.choices(range(50), k=4000) for _ in range(count)]
 
 
-def _lines(count: int) -> IO[str]:
+def _lines(count: int) -> Job:
     path = os.path.join(_folder(), f"lines-{count}.txt")
-    if not os.path.exists(path):
-        with open(path, "w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in _texts(40, 1000)(count))
-    return open(path, encoding="utf-8")
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in _texts(40, 1000)(count))
+    return Job(e.sum_line, partial(_read, path))
+
+
+def _read(path: str) -> Iterator[str]:
+    with open(path, encoding="utf-8") as file:
+        yield from file
 
 
 def _slowly(count: int) -> Iterator[int]:
@@ -302,7 +308,7 @@ EVERYDAY = (
         60_000,
         100,
     ),
-    _workload("lines", "lines of an open file, 5 us", _stream(_lines, e.sum_line), 20_000, 50),
+    _workload("lines", "lines of a file, 5 us", _lines, 20_000, 50),
     _workload("pipeline", "items that take time to make", _stream(_slowly, e.squares), 300, 4),
     _workload("lists_streamed", "lists from a generator", _stream(_long_lists, e.sines), 200, 3),
     _workload("table_in_closure", "a lambda over 5 million numbers", _with_a_table, 2000, 5),

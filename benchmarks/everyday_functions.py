@@ -29,6 +29,7 @@ import time
 import urllib.request
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def encode(data: bytes) -> bytes:
 
 def group_in_memory(rows: int) -> list[Any]:
     """Rows inserted into a database in memory, and grouped."""
-    with sqlite3.connect(":memory:") as connection:
+    with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("create table t(a, b)")
         values = ((n, 7 * n % 13) for n in range(rows))
         connection.executemany("insert into t values (?, ?)", values)
@@ -110,7 +111,7 @@ def group_in_memory(rows: int) -> list[Any]:
 def count_on_disk(query: tuple[str, int]) -> list[Any]:
     """A query to a database on disk."""
     path, least = query
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         text = "select count(*), sum(length(b)) from t where a > ? and a < ?"
         return connection.execute(text, (least, least + 2000)).fetchall()
 
