@@ -107,10 +107,7 @@ class Outlook:
         """
         seen = self._seen
         spent_s = seen.elapsed_s + reading_s
-        if (
-            self._here
-            and time.perf_counter() - self._began - spent_s > LOST_S + LOST_SHARE * spent_s
-        ):
+        if self._here and self._lost_s(spent_s) > LOST_S + LOST_SHARE * spent_s:
             return True
         if spent_s < self._again_s:
             return False
@@ -136,6 +133,10 @@ class Outlook:
                 pause_s = min(pause_s, budget_left_s)
             self._again_s = spent_s + pause_s
         return False
+
+    def _lost_s(self, spent_s: float) -> float:
+        """Seconds since the sample began that its items did not take."""
+        return time.perf_counter() - self._began - spent_s
 
     def _must_narrow(self) -> bool:
         """Whether to see what an item takes that may use one core only, as in a worker, because

@@ -186,14 +186,11 @@ class Planning:
         """The same with another item time and number of items left, as a run has seen them."""
         profile = self.profile
         times = item_s / max(profile.item_s, 1e-12)
-        seen = profile._replace(
+        seen = profile.times(times)._replace(
             sampled=profile.sampled
             if remaining is None
             else (profile.items or 0) - profile.resumed - remaining,
             item_s=item_s,
-            item_cpu_s=profile.item_cpu_s * times,
-            item_alone_s=profile.item_alone_s * times,
-            item_sd_s=profile.item_sd_s * times,
             remembered_share=0.0,
             longest_s=max(profile.longest_s, item_s),
             trend=profile.trend * (remaining or 0) / max(1, profile.remaining or 1),

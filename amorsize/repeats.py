@@ -46,11 +46,7 @@ class Repeats:
         times = max(new * sampled / computed, _HIT_S / max(profile.item_s, _HIT_S))
         if times >= 1.0:
             return profile
-        return profile._replace(
-            item_s=profile.item_s * times,
-            item_cpu_s=profile.item_cpu_s * times,
-            item_sd_s=profile.item_sd_s * times,
-            item_alone_s=profile.item_alone_s * times,
+        return profile.times(times)._replace(
             longest_s=profile.longest_s * times,
             durations=tuple(seconds * times for seconds in profile.durations),
             remembered_share=1.0 - new,

@@ -21,7 +21,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from functools import partial
 from typing import Any
 
 from benchmarks import everyday_functions as e
@@ -132,7 +131,7 @@ def _lines(count: int) -> Job:
     path = os.path.join(_folder(), f"lines-{count}.txt")
     with open(path, "w", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in _texts(40, 1000)(count))
-    return Job(e.sum_line, partial(_read, path))
+    return Job(e.sum_line, functools.partial(_read, path))
 
 
 def _read(path: str) -> Iterator[str]:
@@ -191,9 +190,7 @@ EVERYDAY = (
     _workload(
         "json_short",
         "one key of a small text, 3 us",
-        over(
-            e.key_of, lambda n: [f'{{"k": {k}, "v": [1, 2], "n": {{"a": "b"}}}}' for k in range(n)]
-        ),
+        over(e.key_of, _short_rows),
         80_000,
         300,
     ),

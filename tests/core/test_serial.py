@@ -14,6 +14,7 @@ from amorsize.feed import Feed
 from amorsize.judge import Judge
 from amorsize.policy import DEFAULT
 from amorsize.report import RunReport
+from amorsize.schedule import fixed
 from amorsize.serial import SerialRun
 from amorsize.source import source_of
 
@@ -87,3 +88,24 @@ def test_garbage_collections_are_no_surprise_unless_each_item_has_one(
     loop = SerialRun(collects, feed, report, Judge(report, DEFAULT), 5e-5)
     list(loop.pieces())
     assert (loop.observed_s is not None) == (every == 1)
+
+
+def test_an_item_before_the_one_that_has_raised_may_raise_too() -> None:
+    ran: list[int] = []
+
+    def fails_late(x: int) -> int:
+        ran.append(x)
+        if x >= 5:
+            raise ValueError(x)
+        return x
+
+    report = RunReport("serial", 1)
+    judge, feed = Judge(report), Feed(source_of(range(20)), [], fixed(4, 2), item_s=1.0)
+    giant = feed.from_all_over([15])
+    assert giant is not None
+    feed.put_back([giant])
+    loop = SerialRun(fails_late, feed, report, judge, 1e-3)
+    assert [value for _, values in loop.pieces() for value in values] == [0, 1, 2, 3, 4]
+    assert judge.failure.index == 5
+    assert ran == [15, 0, 1, 2, 3, 4, 5]
+    assert loop.ran.items == len(ran)
