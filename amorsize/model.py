@@ -92,7 +92,8 @@ class Configuration(NamedTuple):
 
 
 _MOST_UNEVEN = 3.0
-"""Standard deviations, in means, up to which it was seen how uneven items crowd the lock."""
+"""Standard deviations, in means, that count: a bound, chosen so that the power below stays one that
+can be computed, whatever the items."""
 
 
 def predict(profile: Profile, configuration: Configuration, items: int) -> Prediction:

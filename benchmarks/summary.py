@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Iterable, Sequence
@@ -86,6 +87,7 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "against_peers": {name: _against(done, name) for name in _peer_names(done)},
         "prediction_chosen": prediction_errors(_chosen_runs(done)),
         "prediction_grid": prediction_errors(run for o in done for c in o.grid for run in c.runs),
+        "noise": noise(done),
         "wrong_or_failed": [
             o.workload for o in outcomes if o.ours.error or (o.duel and o.duel[0].error)
         ],
@@ -146,10 +148,29 @@ def prediction_errors(runs: Iterable[dict[str, Any]], *, to_come: bool = False) 
         if facts.get("predicted_s") and facts["actual_s"]
         for been_s in [facts["predicted_after_s"] if to_come else 0.0]
     )
+    return _middle_and_tail(errors)
+
+
+def _middle_and_tail(errors: Sequence[float]) -> dict[str, Any]:
+    """Of sorted errors."""
     if not errors:
         return {"runs": 0, "median": None, "p90": None}
     p90 = errors[min(len(errors) - 1, int(0.9 * len(errors)))]
     return {"runs": len(errors), "median": statistics.median(errors), "p90": p90}
+
+
+def noise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Median and 90th percentile of |previous run / this run - 1|, of the same contestant with the
+    same settings on the same workload: the error of who knows all but what the machine does next.
+    """
+    errors = sorted(
+        abs(before["seconds"] / run["seconds"] - 1)
+        for outcome in outcomes
+        for cell in (outcome.loop, *outcome.peers, *outcome.finalists, *(outcome.duel or ())[1:])
+        for before, run in itertools.pairwise(cell.runs)
+        if run["seconds"]
+    )
+    return _middle_and_tail(errors)
 
 
 # -- text ------------------------------------------------------------------------------------
@@ -292,6 +313,13 @@ def _summary_lines(found: dict[str, Any]) -> list[str]:
                 f"- predicted against actual, {what}: median {errors['median']:.1%}, p90 "
                 f"{errors['p90']:.1%} of {errors['runs']} runs (to be <= 12 %, 30 %)"
             )
+    unknowable = found["noise"]
+    if unknowable["runs"]:
+        rows.append(
+            f"- what the run before would have predicted, loop and rivals: median "
+            f"{unknowable['median']:.1%}, p90 {unknowable['p90']:.1%} of {unknowable['runs']} pairs "
+            f"(what no prediction can know on this machine)"
+        )
     if found["wrong_or_failed"]:
         rows.append(f"- WRONG or failed: {', '.join(found['wrong_or_failed'])}")
     return rows
