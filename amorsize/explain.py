@@ -135,9 +135,12 @@ def _measured(plan: Plan) -> list[str]:
         if packing.error:
             lines.append(f"  {name:<11} cannot be pickled: {packing.error}")
         elif packing.measured:
+            whole = (
+                f"; {seconds(packing.message_s)} more a chunk" if packing.message_s > 1e-5 else ""
+            )
             lines.append(
                 f"  {name:<11} {size(packing.nbytes)} each, pickled in {seconds(packing.dump_s)}, "
-                f"unpickled in {seconds(packing.load_s)}"
+                f"unpickled in {seconds(packing.load_s)}{whole}"
             )
     if profile.memory_bytes:
         lines.append(f"  moved       at least {size(profile.memory_bytes)} of memory by an item")

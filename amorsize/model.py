@@ -394,12 +394,13 @@ def _driver_s(profile: Profile, configuration: Configuration, shape: Shape, item
 
 
 def sending_s(profile: Profile, configuration: Configuration, items: float) -> float:
-    """Seconds that the items of a chunk take to a worker, pickled and on the way. Where workers
+    """Seconds that a chunk of items takes to a worker, pickled and on the way. Where workers
     usually inherit items, those that are sent go the way of results.
     """
     into, costs = profile.inputs, configuration.costs
     way = costs.out_of if configuration.traits.inherits_memory else costs.into
-    return items * into.dump_s + way(items * into.nbytes, items * into.buffer_bytes)
+    seconds = into.message_s + items * into.dump_s
+    return seconds + way(items * into.nbytes, items * into.buffer_bytes)
 
 
 def _interval(profile: Profile, terms: list[Term]) -> Prediction:

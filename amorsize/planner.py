@@ -390,7 +390,10 @@ def _schedules(
     costs, item_s = offer.costs, max(profile.item_s, 1e-9)
     # The caller feeds all workers: a chunk must outlast dispatching one to each of them. Twice
     # that, because between two sittings dispatch costs move by a factor of two.
-    busy = max(2 * costs.dispatch_s.value * workers, costs.slot_s.value)
+    dispatch_s = costs.dispatch_s.value
+    if not offer.traits.shares_memory and profile.travels_to(offer.traits):
+        dispatch_s += profile.inputs.message_s
+    busy = max(2 * dispatch_s * workers, costs.slot_s.value)
     floor = math.ceil(busy / (OVERHEAD_SHARE * item_s))
     payload = 0.0
     if not offer.traits.shares_memory:

@@ -372,7 +372,6 @@ class Planning:
         if traits.shares_memory or traits.inline:
             return
         in_play = forced or not traits.remote or backend.availability().running
-        self._measure_packing(inputs=in_play and self.profile.travels_to(traits))
         ships = in_play and not traits.inherits_memory
         if ships and self.payload is None and not self.profile.function_error:
             try:
@@ -380,6 +379,8 @@ class Planning:
                 self._refine(function_bytes=self.payload.nbytes)
             except UnpicklableFunction as error:
                 self._refine(function_error=str(error.__cause__ or error))
+        # After the function: with what that has loaded items are packed another way from then on.
+        self._measure_packing(inputs=in_play and self.profile.travels_to(traits))
         if forced:
             self._check_travel(backend)
 

@@ -18,6 +18,8 @@ class Packing(NamedTuple):
     """Seconds to pickle one, on the sending side."""
     load_s: float = 0.0
     """Seconds to unpickle one, on the receiving side."""
+    message_s: float = 0.0
+    """Seconds to pickle what each message holds besides: classes of a script travel whole."""
     error: str = ""
     """Why it cannot be pickled; empty if it can."""
     buffer_bytes: float = 0.0
@@ -27,7 +29,11 @@ class Packing(NamedTuple):
 
     def times(self, factor: float) -> Packing:
         """The same where it takes so many times as long."""
-        return self._replace(dump_s=self.dump_s * factor, load_s=self.load_s * factor)
+        return self._replace(
+            dump_s=self.dump_s * factor,
+            load_s=self.load_s * factor,
+            message_s=self.message_s * factor,
+        )
 
 
 UNMEASURED = Packing()

@@ -317,8 +317,8 @@ def _summary_lines(found: dict[str, Any]) -> list[str]:
     if unknowable["runs"]:
         rows.append(
             f"- what the run before would have predicted, loop and rivals: median "
-            f"{unknowable['median']:.1%}, p90 {unknowable['p90']:.1%} of {unknowable['runs']} pairs "
-            f"(what no prediction can know on this machine)"
+            f"{unknowable['median']:.1%}, p90 {unknowable['p90']:.1%} of {unknowable['runs']} "
+            f"pairs (what no prediction can know on this machine)"
         )
     if found["wrong_or_failed"]:
         rows.append(f"- WRONG or failed: {', '.join(found['wrong_or_failed'])}")

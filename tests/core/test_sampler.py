@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -147,6 +148,26 @@ def test_packing_is_measured_on_what_was_sampled() -> None:
         sample(lambda x: (i for i in [x]), source_of(range(9))), inputs=False
     )
     assert "generator" in refused.error
+
+
+class OfAScript:
+    """Will belong to ``__main__``: cannot be imported by a worker, and travels whole."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def test_a_class_that_travels_whole_is_the_messages_and_not_the_items(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import_module("cloudpickle")
+    plain = measure_packing(sample(id, source_of([OfAScript(n) for n in range(300)])), inputs=True)
+    monkeypatch.setattr(OfAScript, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "OfAScript", OfAScript, raising=False)
+    sent = measure_packing(sample(id, source_of([OfAScript(n) for n in range(300)])), inputs=True)
+    assert plain[0].message_s < sent[0].message_s
+    assert sent[0].dump_s < sent[0].message_s / 3  # of one item alone it is nearly all
+    assert not sent[0].error
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are not told here")
