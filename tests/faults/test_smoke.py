@@ -33,8 +33,9 @@ def test_kills(engine: str, kills: int) -> None:
     needed = {"dask": "distributed", "ray": "ray"}.get(engine)
     if needed and find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed")
-    parts = ("--parts", "kills", "poison", "--engines", engine)
-    campaign(*parts, "--kills", str(kills), "--poison", "1")
+    # What a deadly item does on a cluster is in its adapter's contract, without one more start.
+    parts = ["kills"] if needed else ["kills", "poison"]
+    campaign("--parts", *parts, "--engines", engine, "--kills", str(kills), "--poison", "1")
 
 
 @pytest.mark.parametrize("engine", ["fork", "forkserver", "spawn", "threads"])
