@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING
 from amorsize import watched
 from amorsize.backend import Backend, OpenRequest
 from amorsize.collect import subtract
-from amorsize.enough import WAITING
 from amorsize.errors import AmorsizeError, BackendUnavailable
 from amorsize.feed import Feed
-from amorsize.gain import Gain, SideBySide
+from amorsize.gain import Gain, Planned
 from amorsize.giants import giants
 from amorsize.judge import AFTER_ALL, FirstFailure, Judge
 from amorsize.leaving import Leaving, mixed
@@ -302,13 +301,15 @@ class Execution:
 
     def _threads_gain(self, lanes: int) -> Gain:
         """What to expect of threads of one interpreter: items wait, or leave the lock to others."""
-        profile, workers = self._planning.profile, self._decision.chosen.workers
-        if profile.waiting_share > WAITING:
-            return Gain(lanes, profile.item_cpu_s, profile.item_s, workers)
-        limits, waiting = self._planning.limits, profile.waiting_share
-        unlimited = limits is None or limits.cores >= limits.load.cpus
-        planned = SideBySide(workers, profile.item_cpu_s, waiting, profile.item_s, unlimited)
-        return Gain(lanes, side_by_side=planned)
+        profile, limits = self._planning.profile, self._planning.limits
+        planned = Planned(
+            self._decision.chosen.workers,
+            profile.item_s,
+            profile.item_cpu_s,
+            profile.waiting_share,
+            unlimited=limits is None or limits.cores >= limits.load.cpus,
+        )
+        return Gain(lanes, planned)
 
     def _cut(self, feed: Feed, *, visible: bool, lazily: bool) -> None:
         """Have what is left cut as planned; workers that do not see the source get items."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from amorsize.enough import WAITING
 from amorsize.leaving import GAINS_NOTHING, ONE_AT_A_TIME, Leaving, computing, taking_turns
 from amorsize.monitor import queued_s
 
@@ -52,19 +53,24 @@ OFTEN_S = 0.0002
 what is done: what an item takes beyond its planned CPU seconds is that then."""
 
 
-class SideBySide(NamedTuple):
-    """What was planned for threads of one interpreter whose items compute."""
+class Planned(NamedTuple):
+    """What was planned for threads of one interpreter."""
 
     threads: int
     """How many there are."""
-    item_cpu_s: float
-    """CPU seconds of an item."""
-    waiting_share: float
-    """Part of the time that it waits."""
     item_s: float
-    """Seconds of it, alone."""
+    """Seconds of an item, alone."""
+    item_cpu_s: float
+    """CPU seconds of it."""
+    waiting_share: float = 0.0
+    """Part of the time that it waits."""
     unlimited: bool = True
     """Whether this process may use all processors that it sees; a quota keeps it from idle ones."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether threads were chosen because items wait; else because they let go of the lock."""
+        return self.waiting_share > WAITING
 
 
 class Gain:
@@ -72,27 +78,16 @@ class Gain:
 
     Args:
         workers: workers of the session.
-        waiting_cpu_s: CPU seconds planned for an item, where threads were chosen because items
-            wait; ``None`` otherwise.
-        item_s: seconds planned for an item, then.
-        threads: how many threads they are, then.
-        side_by_side: what was planned where threads were chosen although items compute.
+        planned: of threads of one interpreter; ``None`` for other workers.
     """
 
-    def __init__(
-        self,
-        workers: int,
-        waiting_cpu_s: float | None = None,
-        item_s: float = 0.0,
-        threads: int = 0,
-        side_by_side: SideBySide | None = None,
-    ) -> None:
-        self._workers, self._waiting_cpu_s, self._item_s = workers, waiting_cpu_s, item_s
-        self._threads = threads
-        self._side_by_side = side_by_side
+    def __init__(self, workers: int, planned: Planned | None = None) -> None:
+        self._workers = workers
+        self._waiting = planned if planned is not None and planned.waits else None
+        self._side_by_side = None if self._waiting is not None else planned
         self._chunks, self._items, self._wall_s, self._cpu_s = 0, 0, 0.0, 0.0
         self._began_cpu_s = time.process_time()
-        if side_by_side is not None:
+        if self._side_by_side is not None:
             self._began_waits, self._began_queued_s = _waits(), _queued_s()
             self._began_idle_s = _idle_s()
 
@@ -125,13 +120,14 @@ class Gain:
         """Whether items that wait do so one at a time, for a lock of their own perhaps: each takes
         as many times as long as there are threads, and all together what the loop would.
         """
-        if self._waiting_cpu_s is None or self._threads < 2 or elapsed_s < GIVE_UP_AFTER_S:
+        planned = self._waiting
+        if planned is None or planned.threads < 2 or elapsed_s < GIVE_UP_AFTER_S:
             return False
-        if self._items < ITEMS_EACH * self._threads or self._item_s <= 0:
+        if self._items < ITEMS_EACH * planned.threads or planned.item_s <= 0:
             return False
-        loop_s = self._items * self._item_s
+        loop_s = self._items * planned.item_s
         stretched = self._wall_s / loop_s
-        return elapsed_s > loop_s / GIVE_UP_RATIO and stretched > self._threads / AS_PLANNED
+        return elapsed_s > loop_s / GIVE_UP_RATIO and stretched > planned.threads / AS_PLANNED
 
     def none(self, elapsed_s: float, flying_s: float = 0.0) -> bool:
         """Whether the items took no longer, together, than the run does."""
@@ -142,16 +138,17 @@ class Gain:
         """Whether items compute that were taken to wait: they share one interpreter lock now,
         and other processes would not.
         """
-        if self._waiting_cpu_s is None or self._items < 2 or elapsed_s < LOOK_AFTER_S:
+        planned = self._waiting
+        if planned is None or self._items < 2 or elapsed_s < LOOK_AFTER_S:
             return False
         # Items that have not ended have computed, too: threads are of this process.
         cpu_s = max(self._cpu_s, time.process_time() - self._began_cpu_s)
         item_s = self._wall_s / self._items
-        as_planned = self._item_s / AS_PLANNED <= item_s <= self._item_s * AS_PLANNED
+        as_planned = planned.item_s / AS_PLANNED <= item_s <= planned.item_s * AS_PLANNED
         busy = self._cpu_s > COMPUTING_SHARE * self._wall_s or (
             cpu_s > BUSY_SHARE * elapsed_s and not as_planned
         )
-        return busy and self.item_cpu_s > BUSIER * self._waiting_cpu_s + UNNOTICED_S
+        return busy and self.item_cpu_s > BUSIER * planned.item_cpu_s + UNNOTICED_S
 
     def takes_turns(self, elapsed_s: float) -> bool:
         """Whether threads that were to compute side by side wait for each other instead: they gain

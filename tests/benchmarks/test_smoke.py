@@ -76,6 +76,7 @@ def test_local_suite() -> None:
     assert "| even_1ms |" in told
     assert "against the best of oracle" in told
     assert "against that best once more" in told
+    assert "what the run before would have predicted" in told
     assert "WRONG" not in told
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from amorsize.backend import Chunk
-from amorsize.gain import Gain, SideBySide, aloft_s
+from amorsize.gain import Gain, Planned, aloft_s
 from amorsize.worker import ChunkTimes
 
 
 def test_threads_that_wake_up_often_are_not_said_to_compute() -> None:
-    gain = Gain(1, waiting_cpu_s=12e-6)
+    gain = Gain(1, Planned(20, 0.0, 12e-6, 1.0))
     times = ChunkTimes(0.05, 0.008, 0.0, 0.0, "here", 0)
     gain.observe(160, times)
     assert not gain.computes(0.010)  # 50 us each, all processors busy with it
@@ -21,8 +21,8 @@ def test_threads_that_wake_up_often_are_not_said_to_compute() -> None:
 
 def test_items_that_wait_as_long_as_planned_do_not_compute_however_busy_the_processor_is() -> None:
     times = ChunkTimes(1.0, 0.05, 0.0, 0.0, "here", 0)  # 100 items: starting threads takes its time
-    as_planned = Gain(64, waiting_cpu_s=50e-6, item_s=0.010)
-    stretched = Gain(64, waiting_cpu_s=50e-6, item_s=0.005)
+    as_planned = Gain(64, Planned(64, 0.010, 50e-6, 1.0))
+    stretched = Gain(64, Planned(64, 0.005, 50e-6, 1.0))
     for gain in (as_planned, stretched):
         gain.observe(100, times)
     assert not as_planned.computes(0.060)
@@ -31,7 +31,7 @@ def test_items_that_wait_as_long_as_planned_do_not_compute_however_busy_the_proc
 
 def two_threads(wall_s: float, cpu_s: float, items: int = 10) -> Gain:
     """Threads whose items were to take 10 ms on a processor, without a pause."""
-    gain = Gain(1, side_by_side=SideBySide(2, 0.010, 0.0, 0.010))
+    gain = Gain(1, Planned(2, 0.010, 0.010))
     gain.observe(items, ChunkTimes(wall_s, cpu_s, 0.0, 0.0, "here", 0, workers=2))
     return gain
 
@@ -48,7 +48,7 @@ def test_threads_of_which_only_one_runs_at_a_time_take_turns() -> None:
 
 
 def test_threads_that_wait_as_planned_take_no_turns() -> None:
-    gain = Gain(1, side_by_side=SideBySide(2, 0.030, 0.48, 0.058))
+    gain = Gain(1, Planned(2, 0.058, 0.030, 0.48))
     gain.observe(10, ChunkTimes(0.72, 0.30, 0.0, 0.0, "here", 0, workers=2))
     assert not gain.takes_turns(0.36)  # 0.58 s of the loop
     gain.observe(100, ChunkTimes(30.0, 1.0, 0.0, 0.0, "here", 0, workers=2))
@@ -76,7 +76,7 @@ def test_threads_that_wait_for_a_processor_would_do_so_as_processes(
 
 def test_items_that_wait_for_a_lock_of_their_own_gain_nothing() -> None:
     def gain(items: int, wall_s: float) -> Gain:
-        waiting = Gain(1, 50e-6, 0.002, 20)
+        waiting = Gain(1, Planned(20, 0.002, 50e-6, 1.0))
         waiting.observe(items, ChunkTimes(wall_s, 0.001, 0.0, 0.0, "here", 0, workers=20))
         return waiting
 
@@ -90,7 +90,7 @@ def test_items_that_wait_for_a_lock_of_their_own_gain_nothing() -> None:
 
 
 def test_waiting_does_not_grow_with_what_threads_wait_for_each_other() -> None:
-    gain = Gain(1, side_by_side=SideBySide(8, 0.008, 0.2, 0.010))
+    gain = Gain(1, Planned(8, 0.010, 0.008, 0.2))
     gain.observe(80, ChunkTimes(6.4, 0.64, 0.0, 0.0, "here", 0, workers=8))
     assert gain.takes_turns(0.8)
 
