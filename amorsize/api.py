@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import amorsize.ahead  # noqa: F401 - for what comes after the first call
+from amorsize import checking
 from amorsize.errors import InvalidArgument, NotCallable
 from amorsize.guard import guarded, in_time
 from amorsize.planning import PREPARATION, Planning, check_enforceable
@@ -16,7 +17,7 @@ from amorsize.policy import Policy, policy_of
 from amorsize.sampler import MOST_READ_AHEAD, Sample, sample, unsampled
 from amorsize.short_loop import Begun, begin, suits
 from amorsize.source import Source, StreamSource, source_of
-from amorsize.wishes import of_run, watch
+from amorsize.wishes import is_automatic, of_run, watch
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -118,7 +119,7 @@ def begun_or_planned(
     """The results of a loop that is short, or the plan for what it has left over: the first half of
     :func:`map`. Whoever wishes or watches anything is asked for the plan first.
     """
-    automatic = isinstance(backend, str) and backend == "auto"
+    automatic = is_automatic(backend)
     wished = wishes or options or workers is not None or chunk_size is not None
     watched = watched or watch((), progress=False) is not None
     begun = None
@@ -216,22 +217,23 @@ def _plan(
     if not callable(fn):
         raise NotCallable(fn)
     journal, seed = wishes.pop("journal", None), wishes.pop("seed", None)
-    voices = wishes.pop("voices", True)
-    policy = policy_of(wishes)
-    _check_count("workers", workers)
-    _check_count("chunk_size", chunk_size)
+    voices = checking.flag("voices", wishes.pop("voices", True))
+    policy, options = policy_of(wishes), checking.options(options)
+    workers = checking.count("workers", workers)
+    chunk_size = checking.count("chunk_size", chunk_size)
+    checking.journal(journal)
     source = source_of(data)
     if seed is not None:
         from amorsize.seeds import numbered, seeded
 
         fn, source = seeded(fn, seed), numbered(source)
-    automatic = isinstance(backend, str) and backend == "auto"
+    automatic = is_automatic(backend)
     if automatic and options:
         raise InvalidArgument("options belong to one backend: name it with backend=...")
     if not automatic:
         from amorsize.plugins import registry
 
-        backend = registry().resolve(backend).bind(options or {})
+        backend = registry().resolve(backend).bind(options)
         check_enforceable(policy, backend, fn)
     if to_the_end and journal is None and isinstance(source, StreamSource):
         source.look_ahead(MOST_READ_AHEAD, LOOK_AHEAD_S)  # journals know streams without a length
@@ -244,7 +246,7 @@ def _plan(
         taken = unsampled(source)
         with suppress(Exception):  # what it cannot do it says when it is opened
             backend.prepare()
-    planning = Planning(fn, source, taken, workers, chunk_size, options or {}, policy)
+    planning = Planning(fn, source, taken, workers, chunk_size, options, policy)
     planning.automatically = automatic
     planning.resumption, planning.voices = resumption, voices
     if not sampled:
@@ -282,10 +284,3 @@ def _sample(
         take = partial(resumption.sampled, source, take)
     limit_s = policy.deadline if worker is None else None
     return in_time(limit_s or 0.0, limit_s, take), resumption
-
-
-def _check_count(name: str, value: Any) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidArgument(f"{name} must be a whole number of at least 1, not {value!r}")

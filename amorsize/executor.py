@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from amorsize import checking
 from amorsize.api import imap
-from amorsize.errors import InvalidArgument
 
 _PATIENCE_S = 0.05
 """Seconds that a map waits for its first reader, in whose thread it would best run (forking is
@@ -42,8 +42,8 @@ class Executor(concurrent.futures.Executor):
         backend: Any = "auto",
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        if max_workers is not None and max_workers < 1:
-            raise InvalidArgument(f"max_workers must be at least 1, not {max_workers}")
+        max_workers = checking.count("max_workers", max_workers)
+        options = checking.options(options)
         self._max_workers = max_workers
         self._how = {"backend": backend, "workers": max_workers, "options": options}
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None

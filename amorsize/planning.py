@@ -20,6 +20,7 @@ from amorsize.planner import (
     NOISE_S,
     NOISE_SHARE,
     PARALLEL_FLOOR_S,
+    SERIAL,
     Candidate,
     Decision,
     Offer,
@@ -133,6 +134,8 @@ class Planning:
         known = registry()
         shared = _shares_random_state(self.function)
         refused = [Refusal(name, f"plugin failed: {error}") for name, error in known.errors.items()]
+        if SERIAL not in known.backends:
+            refused.append(Refusal(SERIAL, "AMORSIZE_PLUGINS leaves out 'local', which brings it"))
         usable = []
         for backend in known.backends.values():
             state = state_of(backend)
@@ -228,6 +231,16 @@ class Planning:
         check_enforceable(self.policy, backend, self.function)
         decision = self._decide([backend], [], forced=True, fixed_chunks=fixed_chunks)
         return decision, backend
+
+    def with_options(self, options: Mapping[str, Any]) -> Planning:
+        """The same with these options of a backend."""
+        if options == self.options:
+            return self
+        from copy import copy
+
+        again = copy(self)
+        again.options = options
+        return again
 
     def _why_serial(self) -> str:
         """Why nothing but the plain loop can pay, going by bounds alone; empty if unclear."""
@@ -467,7 +480,9 @@ def predictions(
     offer = next((offer for offer in planning.offers if offer.name == backend), None)
     if offer is None:
         known = ", ".join(offer.name for offer in planning.offers) or "none: the loop is too short"
-        raise InvalidArgument(f"backend {backend!r} was not considered by this plan; {known}")
+        raise InvalidArgument(
+            f"backend {backend!r} was not considered by this plan; those that were: {known}"
+        )
     found = []
     for count in workers:
         capacity = offer.capacity.scaled(count, cores or float(count))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from amorsize import collect
+from amorsize import checking, collect
 from amorsize.backend import Backend
-from amorsize.errors import PlanConsumed
+from amorsize.errors import InvalidArgument, PlanConsumed
 from amorsize.execution import Execution
 from amorsize.model import Term
 from amorsize.planner import SERIAL, Candidate, Decision, Refusal
@@ -19,7 +19,7 @@ from amorsize.policy import SKIPPED
 from amorsize.profile import Profile
 from amorsize.source import IndexedSource, StreamSource
 from amorsize.streaming import Stream
-from amorsize.wishes import watch
+from amorsize.wishes import is_automatic, watch
 
 if TYPE_CHECKING:
     from amorsize.events import Observer
@@ -201,22 +201,27 @@ class Plan:
             f"predicted {seconds} s>"
         )
 
-    def arguments(self, backend: str | None = None) -> Any:
+    def arguments(
+        self, backend: str | None = None, *, options: Mapping[str, Any] | None = None
+    ) -> Any:
         """The numbers for your own code on an engine: a frozen dataclass that unpacks with
         ``**``. Planned for that engine with equal chunks, whatever this plan chose for itself.
 
         Args:
             backend: the engine's name (``"multiprocessing"``, ``"dask"``, ``"ray"``, a
                 plugin's); this plan's own backend by default.
+            options: as for :meth:`run`.
 
         Raises:
             BackendNotFound: if no plugin has that name.
+            InvalidArgument: for an option that the engine does not know.
             BackendUnavailable: if the engine is not installed.
             TranslationUnsupported: if the engine has no words of its own.
         """
-        name = backend or self.backend
-        decision, engine = self._planning.on(name, fixed_chunks=True)
-        return engine.arguments(Plan(self._planning, decision, engine))
+        wanted = self.backend if is_automatic(backend) else backend
+        planning, engine = self._elsewhere(wanted, options)
+        decision, engine = planning.on(engine, fixed_chunks=True)
+        return engine.arguments(Plan(planning, decision, engine))
 
     def what_if(
         self, workers: Sequence[int], backend: str | None = None, *, cores: float | None = None
@@ -230,9 +235,11 @@ class Plan:
             cores: cores behind the workers; by default one each, as on a machine large enough.
 
         Raises:
-            InvalidArgument: if that backend was not among those considered.
+            InvalidArgument: if that backend was not among those considered, or for numbers
+                that cannot be.
         """
-        return predictions(self._planning, backend or self._parallel_name(), workers, cores)
+        numbers, cores = checking.counts("workers", workers), checking.cores(cores)
+        return predictions(self._planning, backend or self._parallel_name(), numbers, cores)
 
     def _parallel_name(self) -> str:
         names = [self.backend, *(candidate.backend for candidate in self.rejected)]
@@ -244,6 +251,7 @@ class Plan:
         self,
         backend: Any = None,
         *,
+        options: Mapping[str, Any] | None = None,
         journal: JournalPath | None = None,
         progress: bool | Observer = False,
         observers: Iterable[Observer] = (),
@@ -253,19 +261,23 @@ class Plan:
         Args:
             backend: run elsewhere than planned: a backend's name, a :class:`Backend` or a live
                 engine object (a Dask client). The plan is made anew for it from the same sample.
+            options: options of that backend; by default the plan's own, if it is the same one.
             journal: a file that keeps each finished chunk: a run that was killed continues
                 where it stopped (docs/resume.md). By default the plan's own, if it has one.
             progress: show how far the run is, on the standard error stream.
             observers: called with each event of the run (:mod:`amorsize.events`).
 
         Raises:
-            BackendNotFound, BackendUnavailable: before any item runs.
+            InvalidArgument, BackendNotFound: before any item runs, and nothing is used up.
+            BackendUnavailable: likewise; in the middle of a run if a named backend goes away.
             PlanConsumed: if the data was an iterator and has been used up.
             JournalRefused: before any item runs, for a journal of something else.
             Exception: what the function raised, with the item's index in its notes.
         """
-        execution = self._execution(backend, progress, observers)
+        execution = self._execution(backend, options, progress, observers)
+        checking.journal(journal)
         with self._journal(execution, journal):
+            self._use()
             source = self._planning.source
             length = source.length if isinstance(source, IndexedSource) else None
             results = collect.in_one_list(chain(execution.ready(), execution.pieces()), length)
@@ -281,6 +293,7 @@ class Plan:
         backend: Any = None,
         *,
         ordered: bool = True,
+        options: Mapping[str, Any] | None = None,
         journal: JournalPath | None = None,
         progress: bool | Observer = False,
         observers: Iterable[Observer] = (),
@@ -292,18 +305,20 @@ class Plan:
         Args:
             backend: as for :meth:`run`.
             ordered: yield in the order of the items; otherwise as completed.
-            journal, progress, observers: as for :meth:`run`.
+            options, journal, progress, observers: as for :meth:`run`.
 
         Raises:
             As :meth:`run`, while iterating; earlier results have been yielded by then.
         """
-        execution = self._execution(backend, progress, observers)
+        execution = self._execution(backend, options, progress, observers)
+        checking.journal(journal)
         return Stream(self._results(execution, journal, ordered=ordered), execution.cancel)
 
     def _results(
         self, execution: Execution, journal: JournalPath | None, *, ordered: bool
     ) -> Generator[Any, None, None]:
         with self._journal(execution, journal):
+            self._use()
             pieces = execution.pieces(lazily=True)
             try:
                 if ordered:
@@ -336,19 +351,44 @@ class Plan:
             yield
 
     def _execution(
-        self, wanted: Any, progress: bool | Observer, observers: Iterable[Observer]
+        self,
+        wanted: Any,
+        options: Mapping[str, Any] | None,
+        progress: bool | Observer,
+        observers: Iterable[Observer],
     ) -> Execution:
-        if isinstance(self._planning.source, StreamSource):
-            if self._consumed:
-                raise PlanConsumed
-            self._consumed = True
-        decision, backend = self._decision, self._backend
-        if wanted is not None:
-            decision, backend = self._planning.on(wanted)
-        free = wanted is None and self._planning.automatically
-        execution = Execution(self._planning, decision, backend, free=free)
-        execution.report.watch = watch(observers, progress)
+        self._check_unused()
+        planning, decision, backend = self._planning, self._decision, self._backend
+        bus, own = watch(observers, progress), is_automatic(wanted)
+        if not own:
+            planning, backend = self._elsewhere(wanted, options)
+            decision, backend = planning.on(backend)
+        elif options:
+            raise InvalidArgument("options belong to one backend: name it with backend=...")
+        free = own and planning.automatically
+        execution = Execution(planning, decision, backend, free=free)
+        execution.report.watch = bus
         return execution
+
+    def _elsewhere(
+        self, wanted: Any, options: Mapping[str, Any] | None
+    ) -> tuple[Planning, Backend]:
+        """A backend, and the planning for it: options are one backend's own."""
+        from amorsize.plugins import registry
+
+        backend = registry().resolve(wanted)
+        if options is None:
+            options = self._planning.options if backend.name == self.backend else {}
+        return self._planning.with_options(checking.options(options)), backend
+
+    def _check_unused(self) -> None:
+        if self._consumed:
+            raise PlanConsumed
+
+    def _use(self) -> None:
+        """From here on an iterator is read."""
+        self._check_unused()
+        self._consumed = isinstance(self._planning.source, StreamSource)
 
     def _finish(self, execution: Execution) -> None:
         self.report = execution.report

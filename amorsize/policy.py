@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, get_args
 
+from amorsize import checking
 from amorsize.errors import InvalidArgument
 
 OnError = Literal["raise", "skip", "return"]
+_PLACES, _OTHERS = ("backend", "workers", "chunk_size", "options"), ("journal", "seed", "voices")
+_OF_RUNS = ("progress", "observers")
+"""Arguments of public calls that are no matter of failures, to be told to who misspells one."""
 LONGEST_PAUSE_S = 60.0
 """Longest pause between two attempts at an item, however often it has failed."""
 
@@ -96,29 +99,25 @@ def policy_of(faults: Faults) -> Policy:
         return DEFAULT
     unknown = sorted(set(faults) - set(Policy._fields))
     if unknown:
-        known = ", ".join(Policy._fields)
-        raise TypeError(f"unexpected argument {unknown[0]!r}; of failures there are: {known}")
+        raise TypeError(_unexpected(unknown[0]))
     policy = Policy(**faults)  # type: ignore[arg-type]
     if policy.on_error not in get_args(OnError):
         allowed = ", ".join(map(repr, get_args(OnError)))
         raise InvalidArgument(f"on_error must be one of {allowed}, not {policy.on_error!r}")
-    if type(policy.retries) is not int or policy.retries < 0:
-        raise InvalidArgument(f"retries must be a whole number, 0 or more, not {policy.retries!r}")
-    _check_seconds("backoff", policy.backoff, least=0.0)
-    for name in ("timeout", "deadline"):
-        if getattr(policy, name) is not None:
-            _check_seconds(name, getattr(policy, name), least=1e-6)
     return policy._replace(
+        retries=checking.count("retries", policy.retries, least=0) or 0,
+        backoff=checking.seconds("backoff", policy.backoff, least=0.0),
         retry_on=_exceptions(policy.retry_on),
-        timeout=None if policy.timeout == math.inf else policy.timeout,
-        deadline=None if policy.deadline == math.inf else policy.deadline,
+        timeout=checking.limit("timeout", policy.timeout, least=1e-6),
+        deadline=checking.limit("deadline", policy.deadline, least=1e-6),
     )
 
 
-def _check_seconds(name: str, value: Any, *, least: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
-        bound = "0 or more" if least == 0 else "above 0"
-        raise InvalidArgument(f"{name} must be a number of seconds {bound}, not {value!r}")
+def _unexpected(name: str) -> str:
+    if name in _OF_RUNS:
+        return f"{name!r} is an argument of a plan's run() and stream(), not of plan()"
+    known = ", ".join([*_PLACES, *Policy._fields, *_OTHERS])
+    return f"unexpected argument {name!r}; there are: {known}"
 
 
 def _exceptions(wanted: Any) -> tuple[type[Exception], ...]:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from amorsize import checking
+
 if TYPE_CHECKING:  # a dictionary with types takes a while to build, and only checkers ask
     from typing import TypedDict
 
@@ -38,20 +40,33 @@ if TYPE_CHECKING:  # a dictionary with types takes a while to build, and only ch
         """Arguments of the calls that plan and run at once."""
 
 
+def is_automatic(backend: object) -> bool:
+    """Whether the caller leaves the backend to amorsize, or to the plan."""
+    return backend is None or (isinstance(backend, str) and backend == "auto")
+
+
 def of_run(wishes: RunWishes) -> Watching:
-    """Take what concerns the run alone out of ``wishes``."""
+    """Take what concerns the run alone out of ``wishes``, checked.
+
+    Raises:
+        InvalidArgument: for a value that cannot work.
+    """
     watching: Watching = {}
     if "progress" in wishes:
-        watching["progress"] = wishes.pop("progress")
+        watching["progress"] = checking.progress(wishes.pop("progress"))
     if "observers" in wishes:
-        watching["observers"] = wishes.pop("observers")
+        watching["observers"] = checking.observers(wishes.pop("observers"))
     return watching
 
 
 def watch(observers: Iterable[Observer], progress: bool | Observer) -> Bus | None:
-    """Whom to tell what happens in a run, ``None`` if nobody watches."""
-    plugins = sys.modules.get("amorsize.plugins")
-    watching = [*observers, *(plugins.observers() if plugins else ())]
+    """Whom to tell what happens in a run, ``None`` if nobody watches.
+
+    Raises:
+        InvalidArgument: for a value that cannot work.
+    """
+    plugins, progress = sys.modules.get("amorsize.plugins"), checking.progress(progress)
+    watching = [*checking.observers(observers), *(plugins.observers() if plugins else ())]
     if progress:
         from amorsize.progress import observer
 

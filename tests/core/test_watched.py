@@ -177,7 +177,7 @@ def test_a_run_that_goes_back_to_the_loop_has_the_function_watched_again() -> No
     plan = amorsize.plan(digest, MANY, backend="threads")
     know(digest)
     assert watched.of(digest) is not None
-    execution = plan._execution(None, False, ())
+    execution = plan._execution(None, None, False, ())
     execution._move(None, "workers lost more time than they saved")
     execution.learn()
     assert watched.of(digest) is None
