@@ -259,9 +259,12 @@ class Plan:
             observers: called with each event of the run (:mod:`amorsize.events`).
 
         Raises:
-            BackendNotFound, BackendUnavailable: before any item runs.
+            BackendNotFound: before any item runs.
+            BackendUnavailable: before any item runs, or in the middle of the run, if the engine
+                does not start or vanishes and no other replaces it.
             PlanConsumed: if the data was an iterator and has been used up.
-            JournalRefused: before any item runs, for a journal of something else.
+            JournalRefused: before any item runs, for a journal of something else; in the middle
+                of the run, if it cannot be written, a result cannot be kept, or a stream differs.
             Exception: what the function raised, with the item's index in its notes.
         """
         execution = self._execution(backend, progress, observers)
