@@ -56,7 +56,7 @@ def plan(
         workers: exact number of workers of a parallel run; chosen by default. An automatic
             plan may still find the serial loop faster.
         chunk_size: exact number of items per chunk; chosen by default.
-        options: options of the named backend (``amorsize backends`` lists them).
+        options: options of the named backend (``amorsize backends --json`` lists them).
         on_error: ``"raise"`` (the default), ``"skip"`` or ``"return"``: what an item's error
             does to the run. This and what follows is described in docs/faults.md.
         retries: further attempts at an item that raised; ``backoff`` (seconds, default 0.1)
@@ -72,7 +72,9 @@ def plan(
 
     Raises:
         InvalidArgument: for a value that cannot work, before anything runs.
-        BackendNotFound, BackendUnavailable: before anything runs.
+        BackendNotFound: before anything runs.
+        BackendUnavailable: before anything runs, or after the sample if it has gone meanwhile.
+        JournalRefused: before anything runs, or when the sample cannot be kept in it.
         SerializationError: if function, items or results cannot travel to the named backend.
         Exception: what an item of the sample raised, with its index in the notes.
     """

@@ -25,6 +25,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from amorsize import checking
 from amorsize.costs import HOST_FALLBACK, BackendCosts, declared, fallback
 from amorsize.errors import (
     AmorsizeError,
@@ -313,10 +314,12 @@ class Backend(ABC):
 
     def bind(self, options: Mapping[str, Any]) -> Backend:
         """This backend with the user's options; the session finds them in its request.
-        Override it where an option changes the traits or the costs.
+        Override it where an option changes the traits or the costs. Options whose names end in
+        ``_s`` are numbers of seconds.
 
         Raises:
-            InvalidArgument: naming an option this backend does not know.
+            InvalidArgument: naming an option this backend does not know, or that is no number of
+                seconds although its name says so.
         """
         unknown = sorted(set(options) - set(self.options))
         if unknown:
@@ -324,6 +327,9 @@ class Backend(ABC):
             raise InvalidArgument(
                 f"backend {self.name!r} knows no option {', '.join(unknown)}; its options: {known}"
             )
+        for name in options:
+            if name.endswith("_s"):
+                checking.seconds(name, options[name], least=0.0)
         return self
 
     def configuration(self) -> str:
@@ -401,6 +407,7 @@ __all__ = [
     "FunctionPayload",
     "IndexedSource",
     "Keywords",
+    "Limits",
     "OpenRequest",
     "Outcome",
     "Packed",
@@ -452,6 +459,7 @@ _load = loader(
         "ExecutorSession": "amorsize.executors",
         "Keywords": "amorsize.keywords",
         "LATE_S": "amorsize.ending",
+        "Limits": "amorsize.probes",
         "ending_processes": "amorsize.ending",
         "killing": "amorsize.ending",
         "tell_of_late_chunks": "amorsize.ending",

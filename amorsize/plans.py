@@ -269,9 +269,11 @@ class Plan:
 
         Raises:
             InvalidArgument, BackendNotFound: before any item runs, and nothing is used up.
-            BackendUnavailable: likewise; in the middle of a run if a named backend goes away.
+            BackendUnavailable: likewise, or in the middle of the run, if the engine does not start
+                or vanishes and no other replaces it.
             PlanConsumed: if the data was an iterator and has been used up.
-            JournalRefused: before any item runs, for a journal of something else.
+            JournalRefused: before any item runs, for a journal of something else; in the middle
+                of the run, if it cannot be written, a result cannot be kept, or a stream differs.
             Exception: what the function raised, with the item's index in its notes.
         """
         execution = self._execution(backend, options, progress, observers)

@@ -13,7 +13,7 @@ class DaskArguments(Keywords):
 
     arguments = plan.arguments("dask")
     results = dask.bag.from_sequence(data, **arguments).map(fn).compute()
-    futures = client.map(run_batch, arguments.batches(data))
+    futures = client.map(run_batch, list(arguments.batches(data)))
     """
 
     npartitions: int

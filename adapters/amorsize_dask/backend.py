@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Any
 
 from amorsize import backend as contract
-from amorsize import checking
 from amorsize.backend import Availability, BackendCosts, Capacity, fallback
 from amorsize.probes import Limits
 
@@ -34,12 +33,6 @@ class DaskBackend(contract.Backend):
         if hasattr(engine, "get_client") and hasattr(engine, "scheduler_address"):
             engine = engine.get_client()
         return cls(engine) if hasattr(engine, "scheduler_info") else None
-
-    def bind(self, options: Mapping[str, Any]) -> contract.Backend:
-        """This backend; the session waits as long as the options say."""
-        super().bind(options)
-        checking.seconds("wait_s", options.get("wait_s", 30), least=0.0)
-        return self
 
     def client(self) -> Any:
         """The client in use if one is connected, else ``None``."""
