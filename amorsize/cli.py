@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from amorsize.calibrate_command import calibrate_command
+from amorsize.cli_options import parse_options
 from amorsize.errors import AmorsizeError
 from amorsize.tables import print_table
 from amorsize.testing.command import check_backend_command
@@ -178,7 +179,7 @@ def _plan(
 ) -> Any:
     from amorsize.api import plan
 
-    return plan(function, _items(path, span), options=_parse_options(options), **how)
+    return plan(function, _items(path, span), options=parse_options(options) or None, **how)
 
 
 def _load(name: str) -> Callable[[Any], Any]:
@@ -228,20 +229,6 @@ def _items(path: str | None, span: str | None) -> Sequence[Any]:
         return [json.loads(line) for line in lines] if path.endswith(".jsonl") else lines
     except (OSError, ValueError) as error:
         raise click.BadParameter(f"--data {path}: {error}") from error
-
-
-def _parse_options(pairs: Sequence[str]) -> dict[str, Any] | None:
-    """``key=value`` pairs; values are JSON where they parse as such, else text."""
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise click.BadParameter(f"--option {pair}: expected KEY=VALUE")
-        try:
-            options[key] = json.loads(value)
-        except ValueError:
-            options[key] = value
-    return options or None
 
 
 def _time_loop(call: Callable[[Any], Any], how: dict[str, Any], results: list[Any]) -> float:
