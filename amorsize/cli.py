@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -14,6 +11,7 @@ import click
 
 from amorsize.calibrate_command import calibrate_command
 from amorsize.cli_options import parse_options
+from amorsize.cli_target import load
 from amorsize.errors import AmorsizeError
 from amorsize.tables import print_table
 from amorsize.testing.command import check_backend_command
@@ -61,7 +59,7 @@ def _workload(command: Command) -> Command:
 def plan_command(function: str, as_json: bool, **how: Any) -> None:
     """Sample the function, predict, decide; run nothing else."""
     with _Errors():
-        made = _plan(_load(function), **how)
+        made = _plan(load(function), **how)
     click.echo(json.dumps(made.to_dict()) if as_json else made.explain())
 
 
@@ -74,7 +72,7 @@ def run_command(
 ) -> None:
     """Plan and run; print predicted against actual, term by term."""
     with _Errors():
-        call = _load(function)
+        call = load(function)
         made = _plan(call, **how)
         results = made.run()
     assert made.report is not None
@@ -180,32 +178,6 @@ def _plan(
     from amorsize.api import plan
 
     return plan(function, _items(path, span), options=parse_options(options) or None, **how)
-
-
-def _load(name: str) -> Callable[[Any], Any]:
-    """The function that ``package.module:attribute`` or ``file.py:attribute`` names."""
-    home, _, attribute = name.rpartition(":")
-    if not home or not attribute:
-        raise click.BadParameter(f"{name!r} is not of the form package.module:function")
-    sys.path.insert(0, "")
-    try:
-        found: Any = _load_file(home) if home.endswith(".py") else importlib.import_module(home)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, OSError) as error:
-        raise click.BadParameter(f"cannot load {name!r}: {error}") from error
-    function: Callable[[Any], Any] = found
-    return function
-
-
-def _load_file(path: str) -> Any:
-    spec = importlib.util.spec_from_file_location("amorsize_target", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _items(path: str | None, span: str | None) -> Sequence[Any]:
