@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from amorsize.calibrate_command import calibrate_command
-from amorsize.cli_options import parse_options
+from amorsize.cli_compare import Comparison, compared
 from amorsize.cli_target import load
+from amorsize.cli_workload import planned, reader, workload
 from amorsize.errors import AmorsizeError
 from amorsize.tables import print_table
 from amorsize.testing.command import check_backend_command
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from amorsize.plans import Plan
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,70 +26,55 @@ def main() -> None:
     """Plan fn over data once, from measured costs, and run it anywhere."""
 
 
-def _workload(command: Command) -> Command:
-    """The arguments that plan and run share."""
-    for option in reversed(
-        (
-            click.argument("function", metavar="PKG.MOD:FN"),
-            click.option(
-                "--data",
-                "path",
-                metavar="FILE",
-                help="Items: one a line, .json, .jsonl; - for stdin.",
-            ),
-            click.option("--range", "span", metavar="N|A:B[:S]", help="Items: a range of numbers."),
-            click.option("--backend", default="auto", show_default=True, help="Where to run."),
-            click.option("--workers", type=int, help="Exact number of workers."),
-            click.option("--chunk-size", type=int, help="Exact number of items per chunk."),
-            click.option(
-                "--option",
-                "options",
-                multiple=True,
-                metavar="KEY=VALUE",
-                help="Option of the backend; repeatable.",
-            ),
-            click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-        )
-    ):
-        command = option(command)
-    return command
-
-
 @main.command("plan")
-@_workload
-def plan_command(function: str, as_json: bool, **how: Any) -> None:
+@workload
+def plan_command(
+    function: str, as_json: bool, path: str | None, span: str | None, **how: Any
+) -> None:
     """Sample the function, predict, decide; run nothing else."""
     with _Errors():
-        made = _plan(load(function), **how)
+        made = planned(load(function), reader(path, span)(), **how)
     click.echo(json.dumps(made.to_dict()) if as_json else made.explain())
 
 
 @main.command("run")
-@_workload
+@workload
 @click.option("--output", metavar="FILE", help="Write results as JSON lines; - for stdout.")
 @click.option("--compare", is_flag=True, help="Also time the plain loop.")
 def run_command(
-    function: str, as_json: bool, output: str | None, compare: bool, **how: Any
+    function: str,
+    as_json: bool,
+    output: str | None,
+    compare: bool,
+    path: str | None,
+    span: str | None,
+    **how: Any,
 ) -> None:
     """Plan and run; print predicted against actual, term by term."""
     with _Errors():
-        call = load(function)
-        made = _plan(call, **how)
+        call, items = load(function), reader(path, span)
+        made = planned(call, items(), **how)
         results = made.run()
-    assert made.report is not None
-    loop_s = _time_loop(call, how, results) if compare else None
-    if output:
+    if output:  # first of all: what comes then may fail
         _write(output, results)
+    found = compared(call, items(), results) if compare else None
+    _tell(made, found, as_json=as_json, err=output == "-")
+    if found is not None and found.problem:
+        raise click.ClickException(found.problem)
+
+
+def _tell(made: Plan, found: Comparison | None, *, as_json: bool, err: bool) -> None:
+    """Print the plan, what became of it, and how the plain loop did."""
+    assert made.report is not None
+    loop_s = None if found is None else found.seconds
     if as_json:
-        found = {"plan": made.to_dict(), "report": made.report.to_dict(), "plain_loop": loop_s}
-        click.echo(json.dumps(found), err=output == "-")
+        told = {"plan": made.to_dict(), "report": made.report.to_dict(), "plain_loop": loop_s}
+        click.echo(json.dumps(told), err=err)
         return
-    click.echo(f"{made.explain()}\n{made.report}", err=output == "-")
+    click.echo(f"{made.explain()}\n{made.report}", err=err)
     if loop_s is not None:
         total = made.report.actual + made.profile.sample_s
-        click.echo(
-            f"plain loop {loop_s:.3f} s; amorsize {total:.3f} s, sample included", err=output == "-"
-        )
+        click.echo(f"plain loop {loop_s:.3f} s; amorsize {total:.3f} s, sample included", err=err)
 
 
 @main.command("backends")
@@ -166,51 +152,6 @@ class _Errors:
         if isinstance(error, Exception) and notes:
             text = "\n".join([f"{type(error).__name__}: {error}", *notes])
             raise click.ClickException(text) from error
-
-
-def _plan(
-    function: Callable[[Any], Any],
-    path: str | None,
-    span: str | None,
-    options: Sequence[str],
-    **how: Any,
-) -> Any:
-    from amorsize.api import plan
-
-    return plan(function, _items(path, span), options=parse_options(options) or None, **how)
-
-
-def _items(path: str | None, span: str | None) -> Sequence[Any]:
-    if (path is None) == (span is None):
-        raise click.UsageError("give the items by either --data FILE or --range N")
-    if span is not None:
-        try:
-            return range(*(int(part) for part in span.split(":")))
-        except (TypeError, ValueError) as error:
-            raise click.BadParameter(f"--range {span}: {error}") from error
-    assert path is not None
-    try:
-        with click.open_file(path, encoding="utf-8") as file:
-            text = file.read()
-        if path.endswith(".json"):
-            items = json.loads(text)
-            if not isinstance(items, list):
-                raise ValueError("the file holds no JSON array")
-            return items
-        lines = text.splitlines()
-        return [json.loads(line) for line in lines] if path.endswith(".jsonl") else lines
-    except (OSError, ValueError) as error:
-        raise click.BadParameter(f"--data {path}: {error}") from error
-
-
-def _time_loop(call: Callable[[Any], Any], how: dict[str, Any], results: list[Any]) -> float:
-    items = _items(how["path"], how["span"])
-    begin = time.perf_counter()
-    expected = [call(item) for item in items]
-    seconds = time.perf_counter() - begin
-    if expected != results:
-        raise click.ClickException("the results differ from the plain loop's: is fn random?")
-    return seconds
 
 
 def _write(path: str, results: Sequence[Any]) -> None:
