@@ -39,11 +39,15 @@ def plan_command(
 
 @main.command("run")
 @workload
+@click.option(
+    "--progress/--no-progress", default=False, help="Show on standard error how far the run is."
+)
 @click.option("--output", metavar="FILE", help="Write results as JSON lines; - for stdout.")
 @click.option("--compare", is_flag=True, help="Also time the plain loop.")
 def run_command(
     function: str,
     as_json: bool,
+    progress: bool,
     output: str | None,
     compare: bool,
     path: str | None,
@@ -51,13 +55,15 @@ def run_command(
     **how: Any,
 ) -> None:
     """Plan and run; print predicted against actual, term by term."""
+    if compare and how["on_error"] not in (None, "raise"):
+        raise click.UsageError("--compare: the plain loop neither skips nor returns errors")
     with _Errors():
         call, items = load(function), reader(path, span)
         made = planned(call, items(), **how)
-        results = made.run()
+        results = made.run(progress=progress)
     if output:  # first of all: what comes then may fail
         _write(output, results)
-    found = compared(call, items(), results) if compare else None
+    found = compared(call, items(), results, how["seed"]) if compare else None
     _tell(made, found, as_json=as_json, err=output == "-")
     if found is not None and found.problem:
         raise click.ClickException(found.problem)
@@ -146,9 +152,9 @@ class _Errors:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if error is None or isinstance(error, click.ClickException | click.exceptions.Exit):
             return
-        if isinstance(error, AmorsizeError):
-            raise click.ClickException(str(error)) from error
         notes = [note for note in getattr(error, "__notes__", ()) if note.startswith("amorsize:")]
+        if isinstance(error, AmorsizeError):
+            raise click.ClickException("\n".join([str(error), *notes])) from error
         if isinstance(error, Exception) and notes:
             text = "\n".join([f"{type(error).__name__}: {error}", *notes])
             raise click.ClickException(text) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 from amorsize.packing import dumps
@@ -20,15 +21,20 @@ class Comparison(NamedTuple):
 
 
 def compared(
-    function: Callable[[Any], Any], items: Sequence[Any], results: Sequence[Any]
+    function: Callable[[Any], Any], items: Sequence[Any], results: Sequence[Any], seed: int | None
 ) -> Comparison:
-    """Time the plain loop and hold its results against ``results``.
+    """Time the plain loop, with the run's random numbers, and hold its results against ``results``.
 
     Args:
-        function: the function, as it is.
+        function: the function, without retries or limits.
         items: the items, as they were before the run.
         results: the run's.
+        seed: the run's.
     """
+    if seed is not None:
+        from amorsize.seeds import Numbered, seeded
+
+        function, items = seeded(function, seed), list(map(Numbered, count(), items))
     begin = time.perf_counter()
     try:
         expected = [function(item) for item in items]

@@ -1,15 +1,16 @@
-"""What ``amorsize plan`` and ``amorsize run`` share: a function and its items."""
+"""What ``amorsize plan`` and ``amorsize run`` share: a function, its items and wishes."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
 from amorsize.cli_options import parse_options
+from amorsize.policy import OnError
 
 if TYPE_CHECKING:
     from amorsize.plans import Plan
@@ -36,12 +37,27 @@ _WHERE = (
         help="Option of the backend; repeatable.",
     ),
 )
+# Without defaults of their own: those are the library's. All matter to plans, too: the sample
+# follows them, and not each backend can keep a time limit or seed its items.
+_WISHES = (
+    click.option(
+        "--on-error",
+        type=click.Choice(get_args(OnError)),
+        help="What an item's error does: end the run (raise, the default), leave the item out, "
+        "or stand in its place.",
+    ),
+    click.option("--retries", type=int, metavar="N", help="Further attempts at items that raise."),
+    click.option("--timeout", type=float, metavar="SECONDS", help="Limit of one attempt."),
+    click.option("--deadline", type=float, metavar="SECONDS", help="Limit of the whole run."),
+    click.option("--seed", type=int, metavar="N", help="Random numbers of each item's own."),
+    click.option("--journal", metavar="FILE", help="Keep what is done; continue from there."),
+)
 
 
 def workload(command: Command) -> Command:
     """The arguments that plan and run share."""
     as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-    for option in reversed((*_WHERE, as_json)):
+    for option in reversed((*_WHERE, *_WISHES, as_json)):
         command = option(command)
     return command
 

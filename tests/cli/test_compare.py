@@ -133,12 +133,24 @@ def test_a_difference_leaves_json_to_read(run: Callable[..., Result]) -> None:
     assert "differ" in done.stderr
 
 
+def test_a_seed_holds_for_the_loop_too(run: Callable[..., Result]) -> None:
+    assert run("drawn", "--range", "9", "--seed", "3").exit_code == 0
+    assert run("drawn", "--range", "9").exit_code == 1
+
+
 def test_a_loop_that_raises_is_told(run: Callable[..., Result]) -> None:
     done = run("once", "--range", "20", "--backend", "serial")
     assert done.exit_code == 1
     assert "predicted" in done.stdout
     assert "Error: the plain loop raised ValueError: again" in done.stderr
     assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("what", ["skip", "return"])
+def test_errors_that_the_loop_would_not_forgive(run: Callable[..., Result], what: str) -> None:
+    done = run("counted", "--range", "5", "--on-error", what)
+    assert done.exit_code == 2
+    assert "--compare" in done.output
 
 
 NAN = float("nan")
