@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from amorsize.backend import Backend
+from amorsize.cli_options import parse_options
 from amorsize.costs import BackendCosts
 from amorsize.errors import AmorsizeError
 from amorsize.explain import route
@@ -36,7 +37,7 @@ def calibrate_command(
     others; the exit status is then 1.
     """
     try:
-        backends = _backends(names, dict(_pair(option) for option in options))
+        backends = _backends(names, parse_options(options))
     except AmorsizeError as error:
         raise click.ClickException(str(error)) from error
     found: dict[str, Any] = {}
@@ -56,14 +57,7 @@ def calibrate_command(
         raise click.exceptions.Exit(1)
 
 
-def _pair(option: str) -> tuple[str, str]:
-    key, equals, value = option.partition("=")
-    if not equals:
-        raise click.UsageError(f"--option takes KEY=VALUE, not {option!r}")
-    return key, value
-
-
-def _backends(names: Sequence[str], options: dict[str, str]) -> list[Backend]:
+def _backends(names: Sequence[str], options: dict[str, Any]) -> list[Backend]:
     from amorsize.plugins import registry
 
     if names:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
-import sys
-import time
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from amorsize.calibrate_command import calibrate_command
+from amorsize.cli_compare import Comparison, compared
+from amorsize.cli_target import load
+from amorsize.cli_workload import planned, reader, workload
 from amorsize.errors import AmorsizeError
 from amorsize.tables import print_table
 from amorsize.testing.command import check_backend_command
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from amorsize.plans import Plan
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,70 +26,61 @@ def main() -> None:
     """Plan fn over data once, from measured costs, and run it anywhere."""
 
 
-def _workload(command: Command) -> Command:
-    """The arguments that plan and run share."""
-    for option in reversed(
-        (
-            click.argument("function", metavar="PKG.MOD:FN"),
-            click.option(
-                "--data",
-                "path",
-                metavar="FILE",
-                help="Items: one a line, .json, .jsonl; - for stdin.",
-            ),
-            click.option("--range", "span", metavar="N|A:B[:S]", help="Items: a range of numbers."),
-            click.option("--backend", default="auto", show_default=True, help="Where to run."),
-            click.option("--workers", type=int, help="Exact number of workers."),
-            click.option("--chunk-size", type=int, help="Exact number of items per chunk."),
-            click.option(
-                "--option",
-                "options",
-                multiple=True,
-                metavar="KEY=VALUE",
-                help="Option of the backend; repeatable.",
-            ),
-            click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-        )
-    ):
-        command = option(command)
-    return command
-
-
 @main.command("plan")
-@_workload
-def plan_command(function: str, as_json: bool, **how: Any) -> None:
+@workload
+def plan_command(
+    function: str, as_json: bool, path: str | None, span: str | None, **how: Any
+) -> None:
     """Sample the function, predict, decide; run nothing else."""
     with _Errors():
-        made = _plan(_load(function), **how)
+        made = planned(load(function), reader(path, span)(), **how)
     click.echo(json.dumps(made.to_dict()) if as_json else made.explain())
 
 
 @main.command("run")
-@_workload
+@workload
+@click.option(
+    "--progress/--no-progress", default=False, help="Show on standard error how far the run is."
+)
 @click.option("--output", metavar="FILE", help="Write results as JSON lines; - for stdout.")
 @click.option("--compare", is_flag=True, help="Also time the plain loop.")
 def run_command(
-    function: str, as_json: bool, output: str | None, compare: bool, **how: Any
+    function: str,
+    as_json: bool,
+    progress: bool,
+    output: str | None,
+    compare: bool,
+    path: str | None,
+    span: str | None,
+    **how: Any,
 ) -> None:
     """Plan and run; print predicted against actual, term by term."""
+    if compare and how["on_error"] not in (None, "raise"):
+        raise click.UsageError("--compare: the plain loop neither skips nor returns errors")
     with _Errors():
-        call = _load(function)
-        made = _plan(call, **how)
-        results = made.run()
-    assert made.report is not None
-    loop_s = _time_loop(call, how, results) if compare else None
-    if output:
+        call, items = load(function), reader(path, span)
+        made = planned(call, items(), **how)
+        results = made.run(progress=progress)
+    if output:  # first of all: what comes then may fail
         _write(output, results)
+    found = compared(call, items(), results, how["seed"]) if compare else None
+    _tell(made, found, as_json=as_json, err=output == "-")
+    if found is not None and found.problem:
+        raise click.ClickException(found.problem)
+
+
+def _tell(made: Plan, found: Comparison | None, *, as_json: bool, err: bool) -> None:
+    """Print the plan, what became of it, and how the plain loop did."""
+    assert made.report is not None
+    loop_s = None if found is None else found.seconds
     if as_json:
-        found = {"plan": made.to_dict(), "report": made.report.to_dict(), "plain_loop": loop_s}
-        click.echo(json.dumps(found), err=output == "-")
+        told = {"plan": made.to_dict(), "report": made.report.to_dict(), "plain_loop": loop_s}
+        click.echo(json.dumps(told), err=err)
         return
-    click.echo(f"{made.explain()}\n{made.report}", err=output == "-")
+    click.echo(f"{made.explain()}\n{made.report}", err=err)
     if loop_s is not None:
         total = made.report.actual + made.profile.sample_s
-        click.echo(
-            f"plain loop {loop_s:.3f} s; amorsize {total:.3f} s, sample included", err=output == "-"
-        )
+        click.echo(f"plain loop {loop_s:.3f} s; amorsize {total:.3f} s, sample included", err=err)
 
 
 @main.command("backends")
@@ -161,97 +152,12 @@ class _Errors:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if error is None or isinstance(error, click.ClickException | click.exceptions.Exit):
             return
-        if isinstance(error, AmorsizeError):
-            raise click.ClickException(str(error)) from error
         notes = [note for note in getattr(error, "__notes__", ()) if note.startswith("amorsize:")]
+        if isinstance(error, AmorsizeError):
+            raise click.ClickException("\n".join([str(error), *notes])) from error
         if isinstance(error, Exception) and notes:
             text = "\n".join([f"{type(error).__name__}: {error}", *notes])
             raise click.ClickException(text) from error
-
-
-def _plan(
-    function: Callable[[Any], Any],
-    path: str | None,
-    span: str | None,
-    options: Sequence[str],
-    **how: Any,
-) -> Any:
-    from amorsize.api import plan
-
-    return plan(function, _items(path, span), options=_parse_options(options), **how)
-
-
-def _load(name: str) -> Callable[[Any], Any]:
-    """The function that ``package.module:attribute`` or ``file.py:attribute`` names."""
-    home, _, attribute = name.rpartition(":")
-    if not home or not attribute:
-        raise click.BadParameter(f"{name!r} is not of the form package.module:function")
-    sys.path.insert(0, "")
-    try:
-        found: Any = _load_file(home) if home.endswith(".py") else importlib.import_module(home)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, OSError) as error:
-        raise click.BadParameter(f"cannot load {name!r}: {error}") from error
-    function: Callable[[Any], Any] = found
-    return function
-
-
-def _load_file(path: str) -> Any:
-    spec = importlib.util.spec_from_file_location("amorsize_target", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def _items(path: str | None, span: str | None) -> Sequence[Any]:
-    if (path is None) == (span is None):
-        raise click.UsageError("give the items by either --data FILE or --range N")
-    if span is not None:
-        try:
-            return range(*(int(part) for part in span.split(":")))
-        except (TypeError, ValueError) as error:
-            raise click.BadParameter(f"--range {span}: {error}") from error
-    assert path is not None
-    try:
-        with click.open_file(path, encoding="utf-8") as file:
-            text = file.read()
-        if path.endswith(".json"):
-            items = json.loads(text)
-            if not isinstance(items, list):
-                raise ValueError("the file holds no JSON array")
-            return items
-        lines = text.splitlines()
-        return [json.loads(line) for line in lines] if path.endswith(".jsonl") else lines
-    except (OSError, ValueError) as error:
-        raise click.BadParameter(f"--data {path}: {error}") from error
-
-
-def _parse_options(pairs: Sequence[str]) -> dict[str, Any] | None:
-    """``key=value`` pairs; values are JSON where they parse as such, else text."""
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise click.BadParameter(f"--option {pair}: expected KEY=VALUE")
-        try:
-            options[key] = json.loads(value)
-        except ValueError:
-            options[key] = value
-    return options or None
-
-
-def _time_loop(call: Callable[[Any], Any], how: dict[str, Any], results: list[Any]) -> float:
-    items = _items(how["path"], how["span"])
-    begin = time.perf_counter()
-    expected = [call(item) for item in items]
-    seconds = time.perf_counter() - begin
-    if expected != results:
-        raise click.ClickException("the results differ from the plain loop's: is fn random?")
-    return seconds
 
 
 def _write(path: str, results: Sequence[Any]) -> None:

@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from amorsize import calibrate_command
 from amorsize.cli import main
 
 SOURCE = """
@@ -129,3 +131,18 @@ def test_module_runs_and_reads_standard_input() -> None:
     )
     assert done.stdout == "1\n2\n"
     assert "Plan:" in done.stderr
+
+
+def test_calibrate_takes_options_that_are_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[Any] = []
+
+    def measure(backend: Any, *, refresh: bool) -> Any:
+        measured.append(backend.num_cpus)
+        raise RuntimeError("not now")
+
+    monkeypatch.setattr(calibrate_command, "_measured", measure)
+    code, output = invoke("calibrate", "--backend", "ray", "--option", "num_cpus=2")
+    assert measured == [2]
+    assert code == 1
+    assert "ray could not be measured: not now" in output
+    assert invoke("calibrate", "--backend", "ray", "--option", "num_cpus")[0] == 2
