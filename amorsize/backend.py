@@ -468,7 +468,8 @@ _load = loader(
     },
 )
 
+if not TYPE_CHECKING:  # checkers would take any name for one of this module
 
-def __getattr__(name: str) -> Any:
-    """What builds on the classes here is loaded on demand."""
-    return _load(name)
+    def __getattr__(name: str) -> Any:
+        """What builds on the classes here is loaded on demand."""
+        return _load(name)
