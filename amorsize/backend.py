@@ -350,7 +350,7 @@ class Backend(ABC):
         """
         return None
 
-    def arguments(self, plan: Plan) -> Any:
+    def arguments(self, plan: Plan[Any]) -> Any:
         """The plan's numbers in the engine's own words: a frozen dataclass that unpacks with
         ``**``.
 
