@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import amorsize.ahead  # noqa: F401 - for what comes after the first call
 from amorsize.errors import InvalidArgument, NotCallable
@@ -16,15 +16,12 @@ from amorsize.policy import Policy, policy_of
 from amorsize.sampler import MOST_READ_AHEAD, Sample, sample, unsampled
 from amorsize.short_loop import Begun, begin, suits
 from amorsize.source import Source, StreamSource, source_of
-from amorsize.wishes import of_run, watch
+from amorsize.streaming import Stream
+from amorsize.wishes import JournalPath, RunWishes, Wishes, of_run, watch
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
     from amorsize.backend import Backend
-    from amorsize.resume import JournalPath, Resumption
-    from amorsize.streaming import Stream
-    from amorsize.wishes import RunWishes, Wishes
+    from amorsize.resume import Resumption
 
 
 T = TypeVar("T")
@@ -60,7 +57,9 @@ def plan(
         chunk_size: exact number of items per chunk; chosen by default.
         options: options of the named backend (``amorsize backends`` lists them).
         on_error: ``"raise"`` (the default), ``"skip"`` or ``"return"``: what an item's error
-            does to the run. This and what follows is described in docs/faults.md.
+            does to the run. This and what follows is described in docs/faults.md. The type of
+            the results does not tell of errors among them: ``list[R | ItemError]`` is yours
+            to write.
         retries: further attempts at an item that raised; ``backoff`` (seconds, default 0.1)
             and ``retry_on`` (default ``Exception``) refine it.
         timeout: seconds that an attempt at an item may take; no limit by default.

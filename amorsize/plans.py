@@ -19,13 +19,11 @@ from amorsize.policy import SKIPPED
 from amorsize.profile import Profile
 from amorsize.source import IndexedSource, StreamSource
 from amorsize.streaming import R_co, Stream
-from amorsize.wishes import watch
+from amorsize.wishes import JournalPath, Observer, watch
 
 if TYPE_CHECKING:
-    from amorsize.events import Observer
     from amorsize.probes import Limits
     from amorsize.report import RunReport
-    from amorsize.resume import JournalPath
 
 
 class Plan(Generic[R_co]):
