@@ -32,20 +32,31 @@ if TYPE_CHECKING or _plans:
         BackendNotFound,
         BackendUnavailable,
         DeadlineExceeded,
+        FunctionNotLoaded,
         InvalidArgument,
         ItemError,
+        ItemNotLoaded,
         ItemTimeout,
         JournalRefused,
+        NotCallable,
+        NotIterable,
         PlanConsumed,
         PlanInfeasible,
+        ResultNotLoaded,
         SerializationError,
+        TranslationUnsupported,
+        UnpicklableFunction,
+        UnpicklableItem,
+        UnpicklableResult,
         WorkerDied,
         WorkersKeepDying,
     )
     from amorsize.marking import hookimpl
     from amorsize.plans import Plan
+    from amorsize.streaming import Stream
 
 if TYPE_CHECKING:
+    from amorsize import events as events
     from amorsize.backend import ExecutorBackend
     from amorsize.executor import Executor
     from amorsize.report import RunReport
@@ -61,16 +72,26 @@ __all__ = [
     "DeadlineExceeded",
     "Executor",
     "ExecutorBackend",
+    "FunctionNotLoaded",
     "InvalidArgument",
     "ItemError",
+    "ItemNotLoaded",
     "ItemTimeout",
     "JournalRefused",
+    "NotCallable",
+    "NotIterable",
     "Plan",
     "PlanConsumed",
     "PlanInfeasible",
+    "ResultNotLoaded",
     "RunReport",
     "Seed",
     "SerializationError",
+    "Stream",
+    "TranslationUnsupported",
+    "UnpicklableFunction",
+    "UnpicklableItem",
+    "UnpicklableResult",
     "WorkerDied",
     "WorkersKeepDying",
     "__version__",
@@ -91,6 +112,7 @@ _HOMES = {
     "Plan": "plans",
     "RunReport": "report",
     "Seed": "seeds",
+    "Stream": "streaming",
     "dask_map": "api",
     "hookimpl": "marking",
     "imap": "api",
@@ -100,12 +122,17 @@ _HOMES = {
     "rng": "seeds",
 }
 """Modules of what is loaded on first use; all other names are errors."""
-_load = loader(__name__, {name: f"{__name__}.{_HOMES.get(name, 'errors')}" for name in __all__})
+_load = loader(
+    __name__,
+    {name: f"{__name__}.{_HOMES.get(name, 'errors')}" for name in __all__}
+    | {"events": f"{__name__}.events"},
+)
 
+if not TYPE_CHECKING:  # checkers would take any name for one of this module
 
-def __getattr__(name: str) -> Any:
-    """What few programs need is loaded on first use, to keep the import cheap."""
-    return _load(name)
+    def __getattr__(name: str) -> Any:
+        """What few programs need is loaded on first use, to keep the import cheap."""
+        return _load(name)
 
 
 if _plans:  # plugins import this module: not before it is all there

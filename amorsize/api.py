@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import amorsize.ahead  # noqa: F401 - for what comes after the first call
 from amorsize import checking
@@ -17,31 +17,31 @@ from amorsize.policy import Policy, policy_of
 from amorsize.sampler import MOST_READ_AHEAD, Sample, sample, unsampled
 from amorsize.short_loop import Begun, begin, suits
 from amorsize.source import Source, StreamSource, source_of
-from amorsize.wishes import is_automatic, of_run, watch
+from amorsize.streaming import Stream
+from amorsize.wishes import JournalPath, RunWishes, Wishes, is_automatic, of_run, watch
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
     from amorsize.backend import Backend
-    from amorsize.resume import JournalPath, Resumption
-    from amorsize.streaming import Stream
-    from amorsize.wishes import RunWishes, Wishes
+    from amorsize.resume import Resumption
 
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 LOOK_AHEAD_S = 0.001
 """Seconds of reading in which data of unknown length may show that it is short."""
 
 
 def plan(
-    fn: Callable[[Any], Any],
-    data: Iterable[Any],
+    fn: Callable[[T], R],
+    data: Iterable[T],
     *,
     backend: Any = "auto",
     workers: int | None = None,
     chunk_size: int | None = None,
     options: Mapping[str, Any] | None = None,
     **wishes: Unpack[Wishes],
-) -> Plan:
+) -> Plan[R]:
     """Sample ``fn`` on a few items of ``data``, and decide how to run the rest.
 
     Nothing but the sample runs; its results are part of the plan. A sequence is sampled across
@@ -58,7 +58,9 @@ def plan(
         chunk_size: exact number of items per chunk; chosen by default.
         options: options of the named backend (``amorsize backends --json`` lists them).
         on_error: ``"raise"`` (the default), ``"skip"`` or ``"return"``: what an item's error
-            does to the run. This and what follows is described in docs/faults.md.
+            does to the run. This and what follows is described in docs/faults.md. The type of
+            the results does not tell of errors among them: ``list[R | ItemError]`` is yours
+            to write.
         retries: further attempts at an item that raised; ``backoff`` (seconds, default 0.1)
             and ``retry_on`` (default ``Exception``) refine it.
         timeout: seconds that an attempt at an item may take; no limit by default.
@@ -86,15 +88,15 @@ def plan(
 
 
 def map(
-    fn: Callable[[Any], Any],
-    data: Iterable[Any],
+    fn: Callable[[T], R],
+    data: Iterable[T],
     *,
     backend: Any = "auto",
     workers: int | None = None,
     chunk_size: int | None = None,
     options: Mapping[str, Any] | None = None,
     **wishes: Unpack[RunWishes],
-) -> list[Any]:
+) -> list[R]:
     """``[fn(x) for x in data]``, planned and run. Arguments and errors are those of
     :func:`plan` and :meth:`Plan.run` (``progress``, ``observers``); if several items raise, the
     error is that of the first one, as in the loop. A list, tuple or range of many items begins as
@@ -108,8 +110,8 @@ def map(
 
 
 def begun_or_planned(
-    fn: Callable[[Any], Any],
-    data: Iterable[Any],
+    fn: Callable[[T], R],
+    data: Iterable[T],
     backend: Any,
     workers: int | None,
     chunk_size: int | None,
@@ -117,7 +119,7 @@ def begun_or_planned(
     wishes: Wishes,
     *,
     watched: bool,
-) -> list[Any] | Plan:
+) -> list[R] | Plan[R]:
     """The results of a loop that is short, or the plan for what it has left over: the first half of
     :func:`map`. Whoever wishes or watches anything is asked for the plan first.
     """
@@ -144,8 +146,8 @@ def begun_or_planned(
 
 
 def imap(
-    fn: Callable[[Any], Any],
-    data: Iterable[Any],
+    fn: Callable[[T], R],
+    data: Iterable[T],
     *,
     ordered: bool = True,
     backend: Any = "auto",
@@ -153,7 +155,7 @@ def imap(
     chunk_size: int | None = None,
     options: Mapping[str, Any] | None = None,
     **wishes: Unpack[RunWishes],
-) -> Stream:
+) -> Stream[R]:
     """Iterate over ``fn(x) for x in data`` as results come, with bounded memory; ``data`` may
     be endless. Arguments as for :func:`plan` and :meth:`Plan.stream`. Closing it cancels the rest,
     from any thread; so does leaving its ``with`` block.
@@ -164,15 +166,15 @@ def imap(
 
 
 def dask_map(
-    fn: Callable[[Any], Any],
-    data: Iterable[Any],
+    fn: Callable[[T], R],
+    data: Iterable[T],
     client: Any = None,
     *,
     workers: int | None = None,
     chunk_size: int | None = None,
     options: Mapping[str, Any] | None = None,
     **wishes: Unpack[RunWishes],
-) -> list[Any]:
+) -> list[R]:
     """:func:`map` on Dask: on ``client``, else on the current client, else on a local cluster
     that lives as long as the call.
     """
@@ -183,14 +185,14 @@ def dask_map(
 
 
 def ray_map(
-    fn: Callable[[Any], Any],
-    data: Iterable[Any],
+    fn: Callable[[T], R],
+    data: Iterable[T],
     *,
     workers: int | None = None,
     chunk_size: int | None = None,
     options: Mapping[str, Any] | None = None,
     **wishes: Unpack[RunWishes],
-) -> list[Any]:
+) -> list[R]:
     """:func:`map` on Ray: on the session that is up, else on a local one that lives as long as
     the call.
     """
@@ -200,7 +202,7 @@ def ray_map(
 
 
 def _plan(
-    fn: Callable[[Any], Any],
+    fn: Callable[[Any], R],
     data: Iterable[Any],
     backend: Any,
     workers: int | None,
@@ -211,7 +213,7 @@ def _plan(
     begun: Begun | None = None,
     at_once: bool = False,
     to_the_end: bool = False,
-) -> Plan:
+) -> Plan[R]:
     """Check all arguments before the data is touched, then sample and decide. ``begun`` are the
     first items of an automatic plan that have run already; ``at_once`` tells that the plan runs
     now, ``to_the_end`` that all data will be read.

@@ -356,7 +356,7 @@ class Backend(ABC):
         """
         return None
 
-    def arguments(self, plan: Plan) -> Any:
+    def arguments(self, plan: Plan[Any]) -> Any:
         """The plan's numbers in the engine's own words: a frozen dataclass that unpacks with
         ``**``.
 
@@ -476,7 +476,8 @@ _load = loader(
     },
 )
 
+if not TYPE_CHECKING:  # checkers would take any name for one of this module
 
-def __getattr__(name: str) -> Any:
-    """What builds on the classes here is loaded on demand."""
-    return _load(name)
+    def __getattr__(name: str) -> Any:
+        """What builds on the classes here is loaded on demand."""
+        return _load(name)

@@ -69,7 +69,7 @@ def run_command(
         raise click.ClickException(found.problem)
 
 
-def _tell(made: Plan, found: Comparison | None, *, as_json: bool, err: bool) -> None:
+def _tell(made: Plan[Any], found: Comparison | None, *, as_json: bool, err: bool) -> None:
     """Print the plan, what became of it, and how the plain loop did."""
     assert made.report is not None
     loop_s = None if found is None else found.seconds

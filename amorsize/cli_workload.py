@@ -64,7 +64,7 @@ def workload(command: Command) -> Command:
 
 def planned(
     function: Callable[[Any], Any], items: Sequence[Any], options: Sequence[str], **how: Any
-) -> Plan:
+) -> Plan[Any]:
     """The plan for the arguments of :func:`workload`; those not given are left to the library."""
     from amorsize.api import plan
 

@@ -8,10 +8,13 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from amorsize import checking
 from amorsize.api import imap
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _PATIENCE_S = 0.05
 """Seconds that a map waits for its first reader, in whose thread it would best run (forking is
@@ -47,13 +50,13 @@ class Executor(concurrent.futures.Executor):
         self._max_workers = max_workers
         self._how = {"backend": backend, "workers": max_workers, "options": options}
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
-        self._maps: weakref.WeakSet[_Map] = weakref.WeakSet()
+        self._maps: weakref.WeakSet[_Map[Any]] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._ended = False
 
     def submit(
-        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> concurrent.futures.Future[Any]:
+        self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> concurrent.futures.Future[R]:
         """Run one call on a thread.
 
         Raises:
@@ -69,12 +72,12 @@ class Executor(concurrent.futures.Executor):
 
     def map(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., R],
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
-    ) -> Iterator[Any]:
+    ) -> Iterator[R]:
         """Results of ``fn`` over one or several iterables, in order; an item's exception is
         raised in its place.
 
@@ -98,9 +101,9 @@ class Executor(concurrent.futures.Executor):
         items: Iterable[Any] = iterables[0] if one else zip(*iterables, strict=False)
         if buffersize is None and not isinstance(items, range | tuple):
             items = list(items)  # as it is now, whatever becomes of it
-        function = fn if one else _Spread(fn)
+        function: Callable[[Any], R] = fn if one else _Spread(fn)
 
-        def begin() -> Iterator[Any]:
+        def begin() -> Iterator[R]:
             return imap(function, items, **self._how)
 
         with self._lock:
@@ -137,21 +140,21 @@ class _Spread:
         return self._function(*item)
 
 
-class _Map(Iterator[Any]):
+class _Map(Iterator[R]):
     """The results of one map. It runs in the thread of its reader if that comes soon, else in
     one of its own.
     """
 
     def __init__(
-        self, begin: Callable[[], Iterator[Any]], timeout: float | None, *, lazily: bool
+        self, begin: Callable[[], Iterator[R]], timeout: float | None, *, lazily: bool
     ) -> None:
         self._begin, self._lazily = begin, lazily
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._news = threading.Condition(threading.RLock())
-        self._ready: deque[Any] = deque()
+        self._ready: deque[R] = deque()
         self._error: BaseException | None = None
         self._over = self._stop = False
-        self._stream: Iterator[Any] | None = None
+        self._stream: Iterator[R] | None = None
         self._thread: threading.Thread | None = None
         self._timer: threading.Timer | None = None
         if timeout is not None:  # a reader that must not wait cannot work
@@ -161,7 +164,7 @@ class _Map(Iterator[Any]):
             self._timer.daemon = True
             self._timer.start()
 
-    def __next__(self) -> Any:
+    def __next__(self) -> R:
         self._claim()
         with self._news:
             if self._thread is not None:
@@ -226,7 +229,7 @@ class _Map(Iterator[Any]):
                 )
                 self._thread.start()
 
-    def _work(self, stream: Iterator[Any] | None) -> None:
+    def _work(self, stream: Iterator[R] | None) -> None:
         """Keep all results, and what ends them."""
         error: BaseException | None = None
         try:

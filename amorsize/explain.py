@@ -34,7 +34,7 @@ def size(value: float) -> str:
     return f"{value / 1e9:.3g} GB"
 
 
-def explain(plan: Plan) -> str:
+def explain(plan: Plan[object]) -> str:
     """The whole story of a plan."""
     sections = [
         _choice(plan),
@@ -47,7 +47,7 @@ def explain(plan: Plan) -> str:
     return "\n".join(line for section in sections for line in section)
 
 
-def _choice(plan: Plan) -> list[str]:
+def _choice(plan: Plan[object]) -> list[str]:
     workers = "1 worker" if plan.workers == 1 else f"{plan.workers} workers"
     lines = [f"Plan: {plan.backend}, {workers}, {_chunks(plan)}"]
     lines.append(f"  why         {plan.reason}")
@@ -68,7 +68,7 @@ def _choice(plan: Plan) -> list[str]:
     return lines
 
 
-def _machine(plan: Plan) -> list[str]:
+def _machine(plan: Plan[object]) -> list[str]:
     limits = plan.limits
     if limits is None:
         return []
@@ -84,7 +84,7 @@ def _machine(plan: Plan) -> list[str]:
     return lines
 
 
-def _chunks(plan: Plan) -> str:
+def _chunks(plan: Plan[object]) -> str:
     schedule = plan.decision.chosen.schedule
     if schedule.kind == "whole":
         return "one loop"
@@ -97,7 +97,7 @@ def _chunks(plan: Plan) -> str:
     return f"{shape.chunks} chunks of {shape.first} down to {shape.last} items"
 
 
-def _measured(plan: Plan) -> list[str]:
+def _measured(plan: Plan[object]) -> list[str]:
     profile = plan.profile
     doubt = ""
     if profile.relative_error > 0.2 and profile.items != profile.sampled:
@@ -164,14 +164,14 @@ def _waiting(profile: Profile) -> list[str]:
     return lines
 
 
-def _terms(plan: Plan) -> list[str]:
+def _terms(plan: Plan[object]) -> list[str]:
     return [
         "Predicted time consists of:",
         *(f"  {term.name:<22} {seconds(term.seconds)}" for term in plan.terms),
     ]
 
 
-def _costs(plan: Plan) -> list[str]:
+def _costs(plan: Plan[object]) -> list[str]:
     costs = plan.costs.get(plan.backend)
     if not costs or plan.decision.chosen.schedule.kind == "whole":
         return []
@@ -202,7 +202,7 @@ def route(costs: BackendCosts) -> str:
     return f"inputs from {size(costs.store_bytes)} a chunk on lie in the engine's store ({why})"
 
 
-def _rejected(plan: Plan) -> list[str]:
+def _rejected(plan: Plan[object]) -> list[str]:
     lines = [
         f"  {c.backend} x {c.workers}: {seconds(c.prediction.seconds)}, {c.reason}"
         for c in plan.rejected[:_SHOWN]

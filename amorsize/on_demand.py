@@ -12,7 +12,7 @@ def loader(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
     Args:
         module: name of that module; what is loaded stays there.
-        homes: the module that each name comes from, by its whole name.
+        homes: the module that each name comes from, by its whole name; a submodule is its own.
 
     The result raises ``AttributeError`` for all other names.
     """
@@ -22,7 +22,8 @@ def loader(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         import importlib
 
-        value = getattr(importlib.import_module(homes[name]), name)
+        home = importlib.import_module(homes[name])
+        value = home if homes[name] == f"{module}.{name}" else getattr(home, name)
         setattr(sys.modules[module], name, value)
         return value
 

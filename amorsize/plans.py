@@ -6,7 +6,7 @@ import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from amorsize import checking, collect
 from amorsize.backend import Backend
@@ -18,17 +18,15 @@ from amorsize.planning import Planning, predictions
 from amorsize.policy import SKIPPED
 from amorsize.profile import Profile
 from amorsize.source import IndexedSource, StreamSource
-from amorsize.streaming import Stream
-from amorsize.wishes import is_automatic, watch
+from amorsize.streaming import R_co, Stream
+from amorsize.wishes import JournalPath, Observer, is_automatic, watch
 
 if TYPE_CHECKING:
-    from amorsize.events import Observer
     from amorsize.probes import Limits
     from amorsize.report import RunReport
-    from amorsize.resume import JournalPath
 
 
-class Plan:
+class Plan(Generic[R_co]):
     """A decision about one function and its data, made from measurements.
 
     Facts are plain attributes; :meth:`run` and :meth:`stream` execute it, on the chosen backend
@@ -255,7 +253,7 @@ class Plan:
         journal: JournalPath | None = None,
         progress: bool | Observer = False,
         observers: Iterable[Observer] = (),
-    ) -> list[Any]:
+    ) -> list[R_co]:
         """Run the plan: ``[fn(x) for x in data]``, in order, the sampled results included.
 
         Args:
@@ -299,7 +297,7 @@ class Plan:
         journal: JournalPath | None = None,
         progress: bool | Observer = False,
         observers: Iterable[Observer] = (),
-    ) -> Stream:
+    ) -> Stream[R_co]:
         """Run the plan and yield results as they come, with memory bounded by the chunks in
         flight. Closing the stream early, from any thread, cancels the run; it may stand in a
         ``with``.
@@ -318,7 +316,7 @@ class Plan:
 
     def _results(
         self, execution: Execution, journal: JournalPath | None, *, ordered: bool
-    ) -> Generator[Any, None, None]:
+    ) -> Generator[R_co, None, None]:
         with self._journal(execution, journal):
             self._use()
             pieces = execution.pieces(lazily=True)

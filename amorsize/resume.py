@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from amorsize.journal import Identity, Journal, identify
 from amorsize.source import Source, StreamSource
+from amorsize.wishes import JournalPath
 
 if TYPE_CHECKING:
     from amorsize.planning import Planning
     from amorsize.sampler import Sample
-
-JournalPath = str | os.PathLike[str]
 
 
 class Resumption:

@@ -6,13 +6,15 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from types import FrameType
-from typing import Any
+from typing import TypeVar
+
+R_co = TypeVar("R_co", covariant=True)
 
 PATIENCE_S, _LOOK_S = 2.0, 0.01
 """Most seconds that :meth:`Stream.close` waits for another thread to leave the stream."""
 
 
-class Stream(Iterator[Any]):
+class Stream(Iterator[R_co]):
     """Results of a run as they come. Closing it, or leaving its ``with`` block, cancels the run and
     ends its workers; so does dropping it.
 
@@ -21,17 +23,17 @@ class Stream(Iterator[Any]):
         cancel: tells a run that is in the middle of something in another thread to end.
     """
 
-    def __init__(self, results: Generator[Any, None, None], cancel: Callable[[], object]) -> None:
+    def __init__(self, results: Generator[R_co, None, None], cancel: Callable[[], object]) -> None:
         self._results, self._cancel = results, cancel
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[R_co]:
         """The results themselves: a loop over them does not go through this object."""
         return self._results
 
-    def __next__(self) -> Any:
+    def __next__(self) -> R_co:
         return next(self._results)
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> Stream[R_co]:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from amorsize import checking
+
+JournalPath = str | os.PathLike[str]
 
 if TYPE_CHECKING:  # a dictionary with types takes a while to build, and only checkers ask
     from typing import TypedDict
 
-    from amorsize.events import Bus, Observer
+    from amorsize.events import Bus
+    from amorsize.events import Observer as Observer
     from amorsize.policy import Faults
-    from amorsize.resume import JournalPath
     from amorsize.seeds import Seed
 
     class Wishes(Faults, total=False):
@@ -38,6 +41,10 @@ if TYPE_CHECKING:  # a dictionary with types takes a while to build, and only ch
 
     class RunWishes(Wishes, Watching, total=False):
         """Arguments of the calls that plan and run at once."""
+
+else:  # what who asks for annotations at run time is told, without loading events
+    Observer = Callable[[Any], object]
+    Wishes = RunWishes = dict[str, Any]
 
 
 def is_automatic(backend: object) -> bool:

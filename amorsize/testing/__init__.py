@@ -62,7 +62,8 @@ _explain_failures()
 
 _load = loader(__name__, {name: f"{__name__}.{module}" for name, module in _HOMES.items()})
 
+if not TYPE_CHECKING:  # checkers would take any name for one of this module
 
-def __getattr__(name: str) -> Any:
-    """The kit is loaded on demand: it is no part of planning."""
-    return _load(name)
+    def __getattr__(name: str) -> Any:
+        """The kit is loaded on demand: it is no part of planning."""
+        return _load(name)

@@ -46,7 +46,7 @@ class Settings:
 
     def _plan(
         self, backend: Backend, function: Callable[[Any], Any], data: Iterable[Any], **how: Any
-    ) -> Plan:
+    ) -> Plan[Any]:
         """A plan on the backend."""
         self._usable(backend)
         how = {"workers": self._workers(backend), "options": self.options, **how}

@@ -94,7 +94,7 @@ class Failures(Settings):
         return _error_of(self._plan(backend, Failing(BAD, kind), iter(range(COUNT))))
 
 
-def _error_of(plan: Plan) -> BaseException:
+def _error_of(plan: Plan[object]) -> BaseException:
     """What the run raises."""
     try:
         results = plan.run()

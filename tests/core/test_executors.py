@@ -130,7 +130,7 @@ def test_a_broken_executor_is_replaced_and_only_the_guilty_are_blamed(chunk_size
         chunk_size=chunk_size,
         on_error="return",
     )
-    results = plan.run()
+    results: list[Any] = plan.run()
     assert [value for value in results if isinstance(value, int)] == [
         item for item in range(100) if item not in (60, 61)
     ]

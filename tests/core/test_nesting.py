@@ -67,7 +67,9 @@ def test_errors_of_an_inner_map_arrive_as_they_are() -> None:
         if os.getpid() != home:
             raise BackendUnavailable("multiprocessing", "no room", "use fewer workers")
 
-    results = amorsize.map(outer, range(60), backend="multiprocessing", on_error="return")
+    results: list[Any] = amorsize.map(
+        outer, range(60), backend="multiprocessing", on_error="return"
+    )
     errors = [result.exception for result in results if result is not None]
     assert {type(error) for error in errors} == {BackendNotFound, BackendUnavailable}
     assert {getattr(error, "remedy", "") for error in errors} == {"", "use fewer workers"}

@@ -18,7 +18,7 @@ def burn(x: Any) -> Any:
     return x
 
 
-def predicted_loop_s(plan: amorsize.Plan) -> float:
+def predicted_loop_s(plan: amorsize.Plan[object]) -> float:
     return plan.profile.serial_s or 0.0
 
 

@@ -23,7 +23,7 @@ def campaign(name: str, rounds: int, seed: int) -> dict[str, Any]:
             deadly = rng.randrange(50, ITEMS)  # behind the sample, which the caller runs
             function = Poison(frozenset({deadly}), os.getpid())
             plan = amorsize.plan(function, iter(range(ITEMS)), workers=2, on_error="return", **how)
-            results = plan.run()
+            results: list[Any] = plan.run()
             found = {i for i, r in enumerate(results) if isinstance(r, amorsize.ItemError)}
             guilty = {deadly} if deadly >= plan.sampled else set()
             named = all(isinstance(results[i].exception, amorsize.WorkerDied) for i in found)

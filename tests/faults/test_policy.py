@@ -44,7 +44,7 @@ def test_skip_leaves_failed_items_out(backend: str, make: Any) -> None:
 @pytest.mark.parametrize("ordered", [True, False])
 def test_return_puts_an_error_in_its_place(backend: str, ordered: bool) -> None:
     stream = amorsize.imap(fails, range(ITEMS), backend=backend, on_error="return", ordered=ordered)
-    results = list(stream)
+    results: list[Any] = list(stream)
     errors = {r.index: r for r in results if isinstance(r, amorsize.ItemError)}
     assert sorted(errors) == list(range(49, ITEMS, 50))
     assert sorted(r for r in results if isinstance(r, int)) == sorted(
@@ -124,7 +124,7 @@ def test_an_item_that_never_ends_is_ended() -> None:
 
     plan = amorsize.plan(stuck, iter(range(ITEMS)), timeout=0.2, on_error="return", workers=2)
     assert plan.backend == "multiprocessing"
-    results = plan.run()
+    results: list[Any] = plan.run()
     errors = [r for r in results if isinstance(r, amorsize.ItemError)]
     assert [error.index for error in errors] == [250, 300]
     assert all(isinstance(error.exception, amorsize.ItemTimeout) for error in errors)
@@ -146,7 +146,7 @@ def test_an_attempt_that_had_to_be_ended_is_one_of_several(tmp_path: Path) -> No
 
     how: dict[str, Any] = {"timeout": 0.2, "retries": 2, "backoff": 0, "on_error": "return"}
     plan = amorsize.plan(stubborn, iter(range(ITEMS)), workers=2, **how)
-    results = plan.run()
+    results: list[Any] = plan.run()
     assert [x for x in range(ITEMS) if results[x] != x] == [350]
     assert isinstance(results[350].exception, amorsize.ItemTimeout)
     # The first time others were in its chunk: nobody knew which item it was.
@@ -167,7 +167,7 @@ def test_the_sample_neither_hangs_nor_ends_the_caller(data: Any) -> None:
                 pass
         return x
 
-    results = amorsize.map(bad, data, timeout=0.6, on_error="return", workers=2)
+    results: list[Any] = amorsize.map(bad, data, timeout=0.6, on_error="return", workers=2)
     kinds = {r.index: type(r.exception) for r in results if isinstance(r, amorsize.ItemError)}
     hung = amorsize.ItemTimeout
     assert kinds == {0: amorsize.WorkerDied, 1: hung, 20: hung}
@@ -211,7 +211,7 @@ def test_a_deadline_ends_the_run(backend: str) -> None:
 )
 def test_wrong_wishes_are_refused_before_anything_runs(wrong: Any) -> None:
     with pytest.raises(amorsize.InvalidArgument):
-        amorsize.map(pytest.fail, [1], **wrong)
+        amorsize.map(pytest.fail, ["it ran"], **wrong)
 
 
 def test_a_misspelt_argument_is_an_error() -> None:
@@ -389,12 +389,13 @@ def test_one_poisoned_item_in_a_thousand() -> None:
             os._exit(1)
         return x
 
-    results = amorsize.map(
+    results: list[int | amorsize.ItemError] = amorsize.map(
         poison, iter(range(1000)), backend="multiprocessing", workers=2, on_error="return"
     )
     assert [r for r in results if isinstance(r, int)] == [x for x in range(1000) if x != 666]
-    assert isinstance(results[666], amorsize.ItemError)
-    assert isinstance(results[666].exception, amorsize.WorkerDied)
+    dead = results[666]
+    assert isinstance(dead, amorsize.ItemError)
+    assert isinstance(dead.exception, amorsize.WorkerDied)
 
 
 def test_an_item_whose_worker_dies_five_times_by_chance_is_not_blamed(tmp_path: Path) -> None:

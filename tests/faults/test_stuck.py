@@ -39,7 +39,9 @@ def sleeps_at(index: int) -> Callable[[int], int]:
 def test_a_deadline_ends_an_item_that_sleeps(index: int, how: dict[str, Any]) -> None:
     with pytest.raises(amorsize.DeadlineExceeded):
         amorsize.map(sleeps_at(index), iter(range(100)), deadline=0.3, **how)
-    results = amorsize.map(sleeps_at(index), range(100), deadline=0.3, on_error="return", **how)
+    results: list[Any] = amorsize.map(
+        sleeps_at(index), range(100), deadline=0.3, on_error="return", **how
+    )
     assert [r for r in results if not isinstance(r, amorsize.ItemError)][:50] == [
         x for x in range(100) if x != index
     ][:50]
@@ -191,7 +193,7 @@ def test_children_of_a_dead_worker_hold_up_nothing(tmp_path: Path) -> None:
 
     how: dict[str, Any] = {"backend": "multiprocessing", "workers": 2, "deadline": 5.0}
     try:
-        results = amorsize.map(work, range(100), on_error="return", **how)
+        results: list[Any] = amorsize.map(work, range(100), on_error="return", **how)
     finally:
         for child in lines_of(str(tmp_path / "children")):
             os.kill(int(child), signal.SIGKILL)

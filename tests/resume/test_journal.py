@@ -112,7 +112,9 @@ def test_a_journal_for_the_run_alone(path: Path, tmp_path: Path) -> None:
 
 def test_failed_items_get_another_chance(path: Path, tmp_path: Path) -> None:
     function = Fragile(tmp_path, at=31)
-    results = amorsize.map(function, range(60), on_error="return", journal=path, backend="threads")
+    results: list[Any] = amorsize.map(
+        function, range(60), on_error="return", journal=path, backend="threads"
+    )
     assert isinstance(results[31], amorsize.ItemError)
     function.mend()
     assert amorsize.map(function, range(60), journal=path) == squares(60)

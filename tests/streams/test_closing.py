@@ -116,7 +116,7 @@ def test_an_error_of_the_end_is_told() -> None:
         finally:
             raise ValueError("the end")
 
-    stream = Stream(results(), pytest.fail)  # type: ignore[arg-type]
+    stream: Stream[Any] = Stream(results(), pytest.fail)  # type: ignore[arg-type]
     assert next(stream) == 1
     with pytest.raises(ValueError, match="the end"):
         stream.close()

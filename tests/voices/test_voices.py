@@ -58,8 +58,8 @@ def test_in_order_for_each_worker(capsys: pytest.CaptureFixture[str]) -> None:
     pids = amorsize.map(several, range(30), backend="multiprocessing", workers=2, chunk_size=3)
     lines = capsys.readouterr().out.splitlines()
     told: dict[str, list[str]] = {}
-    for what, pid in zip(lines[::2], lines[1::2], strict=True):
-        told.setdefault(pid, []).append(what)
+    for what, sayer in zip(lines[::2], lines[1::2], strict=True):
+        told.setdefault(sayer, []).append(what)
     for pid in set(pids):
         mine = [x for x in range(30) if pids[x] == pid]
         ours = [f"{x} {part}" for x in mine for part in range(3)]
