@@ -430,7 +430,8 @@ class Execution:
 
     def _sees_source(self, backend: Backend) -> bool:
         """Whether workers read items from the caller's data instead of receiving them."""
-        if not isinstance(self._planning.source, IndexedSource):
+        source = self._planning.source
+        if not isinstance(source, IndexedSource) or not source.anywhere:
             return False
         return backend.traits.shares_memory or backend.traits.inherits_memory
 

@@ -261,11 +261,15 @@ def pack_function(function: Callable[[Any], Any]) -> FunctionPayload:
 
 
 def innermost(function: Any) -> Any:
-    """The user's function below partial arguments and wrappers of ours."""
+    """The user's function below partial arguments and wrappers of ours. Functions of others are not
+    asked: a proxy has any attribute it is asked for.
+    """
     while True:
         if isinstance(function, functools.partial):
             function = function.func
-        elif hasattr(function, "user_function"):
+        elif type(function).__module__.startswith("amorsize.") and hasattr(
+            function, "user_function"
+        ):
             function = function.user_function
         else:
             return function

@@ -37,7 +37,7 @@ from amorsize.probes import Limits, limits
 from amorsize.profile import Profile
 from amorsize.sampler import Sample
 from amorsize.schedule import fixed
-from amorsize.source import Source, Span, StreamSource
+from amorsize.source import IndexedSource, Source, Span
 from amorsize.travel_times import large_buffers, measure_packing
 from amorsize.voices import Heard
 from amorsize.worker import worker_name
@@ -96,7 +96,7 @@ class Planning:
         automatically: bool = True,
     ) -> None:
         self.function, self.source, self.sample = function, source, sample
-        self._refine(streamed=isinstance(source, StreamSource))
+        self._refine(streamed=not isinstance(source, IndexedSource) or not source.anywhere)
         self.workers, self.chunk_size, self.options = workers, chunk_size, options or {}
         self.automatically = automatically
         self.policy = policy

@@ -116,8 +116,8 @@ class Profile(NamedTuple):
     gil_earlier: bool = False
     """Whether the GIL share is that of an earlier plan of this process, whose items were alike."""
     streamed: bool = False
-    """Whether items come from a stream, which only the caller can read: they travel to workers
-    that see its memory, too."""
+    """Whether only the caller can read items, as from a stream: they travel to workers that see its
+    memory, too."""
     gil_moments: bool = False
     """Whether the function lets go of the lock so often, and for so short, that threads would wait
     for each other more than they run: it counts as held all the time then."""

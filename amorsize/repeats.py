@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from types import FunctionType, MethodType
 from typing import Any
 
 from amorsize.packing import innermost
@@ -13,6 +15,8 @@ from amorsize.source import IndexedSource, Source
 _LOOKED_AT, _LOOKING_S = 10_000, 0.0005
 """Items that are looked at, at most, and seconds after which no more of them are."""
 
+_FUNCTIONS = (FunctionType, MethodType, type(lru_cache(len)))
+"""What may have a cache. A proxy has any attribute: asked for one, it would call another host."""
 _HIT_S = 1e-7
 """Least seconds that looking an item up takes."""
 
@@ -72,7 +76,8 @@ def repeats(function: Any, source: Source, *, begun: bool = False) -> Repeats | 
     """What to look at before a sample, of which some items may have ``begun``; ``None`` for a
     function without a cache, and data that would have to be read for it.
     """
-    told = getattr(innermost(function), "cache_info", None)
+    function = innermost(function)
+    told = getattr(function, "cache_info", None) if isinstance(function, _FUNCTIONS) else None
     if told is None or not isinstance(source, IndexedSource):
         return None
     if type(source.data) not in (list, tuple) or not source.length:

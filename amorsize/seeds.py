@@ -11,13 +11,11 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import CodeType
+from typing import Any, NamedTuple
 
 from amorsize.errors import InvalidArgument, shorten
 from amorsize.source import IndexedSource, Source, StreamSource
-
-if TYPE_CHECKING:
-    from types import CodeType
 
 
 class Seed(NamedTuple):
@@ -45,7 +43,7 @@ class _NumberedSource(IndexedSource):
 
     def __init__(self, source: IndexedSource) -> None:
         super().__init__(source.data)
-        self._source = source
+        self._source, self.anywhere = source, source.anywhere
 
     def items(self, start: int, stop: int) -> Iterable[Any]:
         return map(Numbered, range(start, stop), self._source.items(start, stop))
@@ -231,7 +229,9 @@ def _imports_numpy(function: Any) -> bool:
     import importlib.util
 
     code = getattr(getattr(function, "__func__", function), "__code__", None)
-    return code is not None and _mentions(code) and importlib.util.find_spec("numpy") is not None
+    if not isinstance(code, CodeType):  # or a proxy, which has any attribute
+        return False
+    return _mentions(code) and importlib.util.find_spec("numpy") is not None
 
 
 def _mentions(code: CodeType) -> bool:

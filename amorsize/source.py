@@ -37,8 +37,10 @@ _SNAPSHOT: tuple[Any, ...] = (set, frozenset, dict, deque, *_VIEWS)
 
 
 class IndexedSource(ABC):
-    """Data with random access; may be read in any order, also by forked workers."""
+    """Data with random access; the caller may read it in any order."""
 
+    anywhere: bool = True
+    """Whether threads and forked workers may read it as well, at the same time."""
     sizes: Any = None
     """What :func:`amorsize.sizes.sizes_of` knows of its items, once it was asked."""
 
@@ -80,6 +82,9 @@ class _Series(IndexedSource):
 
 
 class _UserSequence(IndexedSource):
+    # A file that it reads has one position for all threads, and all processes.
+    anywhere = False
+
     def items(self, start: int, stop: int) -> Iterable[Any]:
         return map(self.data.__getitem__, range(start, stop))
 
@@ -262,9 +267,11 @@ def _is_numpy_array(data: Any) -> bool:
 
 
 def _length_of(data: Any) -> int | None:
-    """The number of items if it can be known without reading any; an honest ``len`` only."""
+    """The number of items if it can be known without reading any; an honest ``len`` only. That of
+    a table is the number of its rows, while iterating over it gives its columns.
+    """
     try:
-        return len(data)
+        return len(data.columns if type(data).__name__ == "DataFrame" else data)
     except Exception:  # a user's __len__ may raise anything
         pass
     if type(data) in _PAIRING:

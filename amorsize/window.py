@@ -97,8 +97,14 @@ def _mean_size(values: Sequence[Any]) -> float:
 
 
 def size_of(value: Any) -> int:
-    """Bytes of a result that did not travel, at least: its own, and of what it holds directly."""
-    size: int = getattr(value, "nbytes", 0) if hasattr(value, "dtype") else sys.getsizeof(value, 0)
-    if isinstance(value, (list, tuple)) and value:
-        return size + sys.getsizeof(value[0], 0) * len(value)
-    return size
+    """Bytes of a result that did not travel, at least: its own, and of what it holds directly; 0
+    where it cannot tell. Only the type says what it is: an object may do anything when it is asked
+    for an attribute that it does not have.
+    """
+    try:
+        size = value.nbytes if hasattr(type(value), "dtype") else sys.getsizeof(value, 0)
+        if isinstance(value, (list, tuple)) and value:
+            size += sys.getsizeof(value[0], 0) * len(value)
+    except Exception:  # a property of a user's class
+        return 0
+    return size if isinstance(size, int) else 0

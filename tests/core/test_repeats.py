@@ -111,3 +111,26 @@ def test_all_that_tells_of_times_is_of_one_scale() -> None:
     profile = plan.profile
     assert profile.item_sd_s <= 30 * profile.item_s
     assert profile.longest_s < 0.001
+
+
+class Proxy:
+    """A function of another host: each attribute is one of its functions, too."""
+
+    def __init__(self, name: str, called: list[str]) -> None:
+        self._name, self._called = name, called
+
+    def __getattr__(self, name: str) -> Proxy:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Proxy(f"{self._name}.{name}", self._called)
+
+    def __call__(self, *arguments: Any) -> Any:
+        self._called.append(self._name)
+        return arguments
+
+
+def test_a_proxy_is_called_with_items_alone() -> None:
+    called: list[str] = []
+    results = amorsize.map(Proxy("echo", called), list(range(50)), workers=2)
+    assert results == [(item,) for item in range(50)]
+    assert called == ["echo"] * 50

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import itertools
+import os
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +28,53 @@ class Countdown(Sequence[int]):
         if not 0 <= index < 5:
             raise IndexError(index)
         return 10 - index
+
+
+class LinesOfAFile(Sequence[int]):
+    """Lines by number: threads, and processes that were forked, share the file's position."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        path.write_bytes(b"".join(b"%08d\n" % number for number in range(count)))
+        self._file, self._count = path.open("rb"), count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        self._file.seek(9 * index)
+        time.sleep(0)
+        return int(self._file.read(9)), os.getpid(), threading.get_ident()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def echo(item: Any) -> Any:
+    return item
+
+
+@pytest.mark.parametrize("backend", ["threads", "multiprocessing", "serial"])
+@pytest.mark.parametrize(
+    "wishes", [{}, {"seed": amorsize.Seed(1, global_state=False)}], ids=["", "seed"]
+)
+def test_what_a_users_sequence_reads_is_read_in_the_caller(
+    tmp_path: Path, backend: str, wishes: dict[str, Any]
+) -> None:
+    lines, here = LinesOfAFile(tmp_path / "lines", 500), (os.getpid(), threading.get_ident())
+    try:
+        made = amorsize.plan(echo, lines, backend=backend, **wishes)
+        assert made.run() == [(number, *here) for number in range(500)]
+    finally:
+        lines.close()
+
+
+def test_a_table_has_as_many_items_as_columns() -> None:
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"a": range(1000), "b": range(1000)})
+    assert source_of(table).length == 2
+    assert amorsize.map(len, table) == [1, 1]
 
 
 class OwnIteration(list[int]):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 
+import amorsize
 from amorsize.planner import CHUNK_BYTES
 from amorsize.schedule import fixed, tapered
 from amorsize.window import MEMORY_SHARE, Window, size_of
@@ -52,6 +56,30 @@ def test_large_items_fill_the_chunks_that_the_engine_wants() -> None:
     assert Window(item_bytes=4_000_000).fitting(tapered(1, 4, 2)) == tapered(1, 1, 2)
     small = Window(item_bytes=100, chunk_bytes=16_500_000).fitting(tapered(1, 100_000, 2))
     assert small == tapered(1, CHUNK_BYTES // 100, 2)
+
+
+class Attributes(dict[str, Any]):
+    """Keys as attributes: what is no key is a ``KeyError``."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+
+class Failing:
+    """Says that it is an array, and cannot tell how large it is."""
+
+    dtype = "?"
+
+    @property
+    def nbytes(self) -> int:
+        raise RuntimeError("not computed yet")
+
+
+@pytest.mark.parametrize("value", [Attributes(a=1), Mock(), Failing()], ids=type)
+def test_results_that_answer_what_they_are_asked_in_their_own_way(value: Any) -> None:
+    assert size_of(value) < 1000
+    results = amorsize.map(lambda item: (item, value)[1], range(30), backend="threads", workers=2)
+    assert all(result is value for result in results)
 
 
 def test_one_large_result_is_remembered() -> None:
