@@ -312,7 +312,8 @@ class Plan(Generic[R_co]):
         """
         execution = self._execution(backend, options, progress, observers)
         checking.journal(journal)
-        return Stream(self._results(execution, journal, ordered=ordered), execution.cancel)
+        results = self._results(execution, journal, ordered=ordered)
+        return Stream(results, execution.cancel, execution.report)
 
     def _results(
         self, execution: Execution, journal: JournalPath | None, *, ordered: bool

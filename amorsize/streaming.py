@@ -6,7 +6,10 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from types import FrameType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from amorsize.report import RunReport
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -21,10 +24,19 @@ class Stream(Iterator[R_co]):
     Args:
         results: yields them.
         cancel: tells a run that is in the middle of something in another thread to end.
+        report: what the run measures.
     """
 
-    def __init__(self, results: Generator[R_co, None, None], cancel: Callable[[], object]) -> None:
-        self._results, self._cancel = results, cancel
+    report: RunReport
+    """Predicted against actual, and the items that failed; complete once the stream has ended."""
+
+    def __init__(
+        self,
+        results: Generator[R_co, None, None],
+        cancel: Callable[[], object],
+        report: RunReport,
+    ) -> None:
+        self._results, self._cancel, self.report = results, cancel, report
 
     def __iter__(self) -> Iterator[R_co]:
         """The results themselves: a loop over them does not go through this object."""

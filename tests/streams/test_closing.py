@@ -107,6 +107,19 @@ def test_it_may_be_closed_while_its_consumer_waits(
         assert workers() <= before
 
 
+@pytest.mark.parametrize("backend", LOCAL)
+def test_its_report_tells_what_has_failed(backend: str) -> None:
+    def refuse(item: int) -> int:
+        if item % 10 == 5:
+            raise ValueError(item)
+        return item
+
+    with amorsize.imap(refuse, iter(range(40)), on_error="skip", backend=backend) as stream:
+        results = list(stream)
+    assert results == [item for item in range(40) if item % 10 != 5]
+    assert sorted(failure.index for failure in stream.report.failures) == [5, 15, 25, 35]
+
+
 def test_an_error_of_the_end_is_told() -> None:
     """A ``ValueError`` does not always say that another thread is in the stream."""
 
@@ -116,7 +129,8 @@ def test_an_error_of_the_end_is_told() -> None:
         finally:
             raise ValueError("the end")
 
-    stream: Stream[Any] = Stream(results(), pytest.fail)  # type: ignore[arg-type]
+    made: Any = results()
+    stream: Stream[Any] = Stream(made, pytest.fail, amorsize.plan(brief, [1]).stream().report)
     assert next(stream) == 1
     with pytest.raises(ValueError, match="the end"):
         stream.close()
