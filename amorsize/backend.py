@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from amorsize.arrivals import Arrivals
+    from amorsize.callers_context import CallersContext
     from amorsize.ending import LATE_S, ending_processes, killing, tell_of_late_chunks
     from amorsize.executors import ExecutorBackend, ExecutorSession
     from amorsize.keywords import Keywords
@@ -400,6 +401,7 @@ __all__ = [
     "Backend",
     "BackendCosts",
     "BackendUnavailable",
+    "CallersContext",
     "Capacity",
     "Chunk",
     "ExecutorBackend",
@@ -455,6 +457,7 @@ __all__ = [
 _load = loader(
     __name__,
     {
+        "CallersContext": "amorsize.callers_context",
         "ExecutorBackend": "amorsize.executors",
         "ExecutorSession": "amorsize.executors",
         "Keywords": "amorsize.keywords",

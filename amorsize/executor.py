@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from amorsize import checking
 from amorsize.api import imap
+from amorsize.callers_context import CallersContext
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -149,6 +150,7 @@ class _Map(Iterator[R]):
         self, begin: Callable[[], Iterator[R]], timeout: float | None, *, lazily: bool
     ) -> None:
         self._begin, self._lazily = begin, lazily
+        self._context = CallersContext()
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._news = threading.Condition(threading.RLock())
         self._ready: deque[R] = deque()
@@ -225,7 +227,9 @@ class _Map(Iterator[R]):
         with self._news:
             if self._thread is None and not self._over:
                 self._thread = threading.Thread(
-                    target=self._work, args=(self._stream,), name="amorsize-map"
+                    target=self._context.run,
+                    args=(self._work, self._stream),
+                    name="amorsize-map",
                 )
                 self._thread.start()
 

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from amorsize.backend import Availability, Backend, Chunk, OpenRequest, Session, Traits
+from amorsize.callers_context import CallersContext
 from amorsize.ending import LATE_S, tell_of_late_chunks
 from amorsize.errors import BackendUnavailable, WorkerLost
 from amorsize.shipping import Shipment, run_shipped
@@ -119,7 +120,7 @@ class ExecutorSession(Session):
 
     def _submit(self, chunk: Chunk) -> Future[Any]:
         if self._traits.shares_memory:
-            return self._executor.submit(self._run_shared, chunk)
+            return self._executor.submit(CallersContext().run, self._run_shared, chunk)
         rest = (chunk.pack(), chunk.spans, chunk.stop_on_error)
         return self._executor.submit(run_shipped, self._shipment.function, self._cores, *rest)
 

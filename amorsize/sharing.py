@@ -13,6 +13,7 @@ from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from amorsize.callers_context import CallersContext
 from amorsize.guard import rest
 from amorsize.worker import ChunkTimes, Failure, Outcome, worker_name
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 
 class SharedChunk:
-    """A chunk in the works.
+    """A chunk in the works. Threads run its items with the context variables that its maker has
+    now.
 
     Args:
         request: the function, and where the items are if the chunk does not hold them.
@@ -35,6 +37,7 @@ class SharedChunk:
         self._future: Future[Any] | None = future
         self._function, self._item = request.function, request.reader_of(chunk)
         self._stop_on_error = chunk.stop_on_error
+        self._context = CallersContext()
         self._values: list[Any] = [None] * chunk.count
         self._failures: list[tuple[int, BaseException]] = []
         self._unread: BaseException | None = None
@@ -51,6 +54,10 @@ class SharedChunk:
 
     def work(self) -> None:
         """Take items, one after the other, as long as there are some."""
+        if self._waiting:
+            self._context.run(self._take_items)
+
+    def _take_items(self) -> None:
         wall, cpu = time.perf_counter(), time.thread_time()
         taken = 0
         try:

@@ -24,13 +24,6 @@ Said = tuple[str, Any]
 _current = threading.local()
 _active: list[Ears] = []
 _lock = threading.Lock()
-if hasattr(os, "register_at_fork"):
-
-    def _fork() -> None:
-        global _lock
-        _lock = threading.Lock()
-
-    os.register_at_fork(after_in_child=_fork)
 _originals: tuple[Any, ...] = ()
 _levels: bytes = b""
 _shown: dict[Any, Any] = {}
@@ -193,6 +186,21 @@ def _show_warning(
     else:
         ears.take_warning((message, category, filename, lineno))
 
+
+def _forget() -> None:
+    """In a child that an item has forked: the chunk's outcome is its parent's, so nobody would ever
+    hear what this process keeps. It goes the engine's own way.
+    """
+    global _lock
+    _lock = threading.Lock()
+    _current.ears = None
+    if _active and _originals:
+        _uninstall()
+    _active.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 # -- travelling -------------------------------------------------------------------------------
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing import current_process, parent_process
 from types import ModuleType
@@ -58,40 +59,101 @@ def _remove_folder() -> None:
     shutil.rmtree(get_temp_dir(), ignore_errors=True)
 
 
+class _Meanwhile:
+    """A change to this process while any of its threads needs it: the first one makes it, the last
+    one takes it back. Saved and restored by each thread, it could stay for good.
+
+    Args:
+        change: makes it; returns what takes it back.
+    """
+
+    def __init__(self, change: Callable[[], Callable[[], None]]) -> None:
+        self._change = change
+        self._take_back: Callable[[], None] | None = None
+        self._users, self._lock = 0, threading.RLock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._take_back is None:
+                self._take_back = self._change()
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users = max(0, self._users - 1)  # a child may be forked within, and go on
+            if not self._users:
+                self._end()
+
+    def _end(self) -> None:
+        take_back, self._take_back = self._take_back, None
+        if take_back is not None:
+            take_back()
+
+    def _forked(self) -> None:
+        """In a child: the threads that needed it, and may have held the lock, are not here."""
+        self._users, self._lock = 0, threading.RLock()
+        self._end()
+
+
+def _be_no_daemon() -> Callable[[], None]:
+    config: dict[str, Any] = getattr(current_process(), "_config", {})
+    if not config.get("daemon"):
+        return lambda: None
+    config["daemon"] = False
+    return lambda: config.update(daemon=True)
+
+
+def _hide_main() -> Callable[[], None]:
+    main = sys.modules["__main__"]
+    stand_in = sys.modules["__main__"] = _without_script(main)
+
+    def take_back() -> None:
+        if sys.modules.get("__main__") is stand_in:
+            sys.modules["__main__"] = main
+
+    return take_back
+
+
+def _without_script(main: ModuleType) -> ModuleType:
+    """The main module, except that it does not tell where it was loaded from: other threads may
+    need what it holds meanwhile, to pickle their own objects.
+    """
+
+    class Main(ModuleType):
+        __dict__ = property(lambda self: vars(main))
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "__file__":
+                raise AttributeError(name)
+            return getattr(main, name)
+
+        def __setattr__(self, name: str, value: object) -> None:
+            setattr(main, name, value)
+
+        def __delattr__(self, name: str) -> None:
+            delattr(main, name)
+
+        def __dir__(self) -> list[str]:
+            return dir(main)
+
+    return Main("__main__")  # its __spec__ is None
+
+
+undaemonic = _Meanwhile(_be_no_daemon)
+"""Lets a process that is daemonic, as workers of Dask are, start workers: multiprocessing forbids
+it, for they might outlive it; ours do not."""
+hidden_main = _Meanwhile(_hide_main)
+"""Keeps a fresh interpreter from running the user's main script again: functions of ``__main__``
+travel by value, and scripts without an ``if __name__`` guard must work."""
+
+
 @contextmanager
 def starting(*, fresh: bool) -> Iterator[None]:
     """What a worker of multiprocessing has to be started in; a fresh interpreter or a fork."""
     with ExitStack() as stack:
-        stack.enter_context(undaemonic())
+        stack.enter_context(undaemonic)
         if fresh:
-            stack.enter_context(hidden_main())
+            stack.enter_context(hidden_main)
         yield
-
-
-@contextmanager
-def undaemonic() -> Iterator[None]:
-    """Let a process that is daemonic, as workers of Dask are, start workers: multiprocessing
-    forbids it, for they might outlive it; ours do not.
-    """
-    config: dict[str, Any] = getattr(current_process(), "_config", {})
-    if not config.get("daemon"):
-        yield
-        return
-    config["daemon"] = False
-    try:
-        yield
-    finally:
-        config["daemon"] = True
-
-
-@contextmanager
-def hidden_main() -> Iterator[None]:
-    """Keep a fresh interpreter from running the user's main script again: functions of
-    ``__main__`` travel by value, and scripts without an ``if __name__`` guard must work.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main

@@ -19,6 +19,7 @@ from amorsize.backend import (
     Availability,
     Backend,
     BackendUnavailable,
+    CallersContext,
     Capacity,
     Chunk,
     ExecutorSession,
@@ -167,7 +168,7 @@ class PoolSession(RelaySession):
 
     def submit(self, chunk: Chunk) -> Future[Any]:
         """Queue a chunk here, and hand it to the pool once few others are there."""
-        packed = None if self._shipment is None else chunk.pack()
+        packed: Any = CallersContext() if self._shipment is None else chunk.pack()
         future = self.track(chunk)
         if gone := self.vanished():
             self.settle(future, error=gone)
@@ -186,8 +187,9 @@ class PoolSession(RelaySession):
             if future.cancelled():
                 continue
             self._out.add(future)
-            call: tuple[Any, ...] = (self._request.run, (chunk,))
-            if self._shipment is not None:
+            if self._shipment is None:
+                call: tuple[Any, ...] = (packed.run, (self._request.run, chunk))
+            else:
                 rest = (packed, chunk.spans, chunk.stop_on_error)
                 call = (run_shipped, (self._shipment.function, None, *rest))
             try:

@@ -114,8 +114,22 @@ def serve(
         os.environ.clear()
         os.environ.update(assignment.environment)
     settle_in(assignment.cores)
+    _draw_apart()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         _Worker(assignment, orders, outcomes, arena).work(first)
+
+
+def _draw_apart() -> None:
+    """Have random numbers of this process's own, where numpy's generator was inherited: with the
+    caller's state, all workers would draw the same. Python's does that by itself after a fork.
+    """
+    numpy: Any = sys.modules.get("numpy.random")
+    with suppress(Exception):  # no generator that can be seeded, or not yet loaded in full
+        lock = numpy.get_bit_generator().lock if numpy is not None else None
+        # A thread of the caller may have held it: whoever waits for it here does so for ever.
+        if lock is not None and lock.acquire(blocking=False):
+            lock.release()
+            numpy.seed()
 
 
 class _Worker:

@@ -196,6 +196,14 @@ class ProcessSession(Session):
 
     def hire(self, request: OpenRequest) -> None:
         """Take waiting workers over for another run. Each confirms: it may be about to leave."""
+        try:
+            self._rehire(request)
+        except BaseException:  # Ctrl-C, say: nobody else knows of the workers now
+            self.end(cancel=True)
+            raise
+        self._start_missing()
+
+    def _rehire(self, request: OpenRequest) -> None:
         self._wanted, self._stillborn, self._ooms = request.workers, 0, oom_kills()
         self._assignment = self._assign(request)
         for worker in list(self._workers.values())[self._wanted :]:
@@ -207,7 +215,6 @@ class ProcessSession(Session):
             if not confirms(worker):
                 worker.process.kill()
                 self._remove(worker)
-        self._start_missing()
 
     def abandon(self) -> None:
         """In a forked child: close what belongs to the parent and touch nothing else."""

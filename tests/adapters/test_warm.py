@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 import amorsize
+import amorsize_local.session
 from amorsize import pricing
 from amorsize.backend import Backend
 from amorsize_local.processes import ProcessBackend
@@ -164,6 +165,26 @@ def test_a_failed_run_leaves_no_worker(backend: Backend) -> None:
     with pytest.raises(ValueError, match="90"):
         amorsize.map(fail, range(100), backend=backend, workers=2)
     assert not backend.availability().running
+
+
+def test_an_interrupt_while_workers_are_called_leaves_none(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(worker: object) -> bool:
+        raise KeyboardInterrupt
+
+    pids(backend)
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    assert backend.availability().running
+    monkeypatch.setattr(amorsize_local.session, "confirms", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pids(backend)
+    assert not backend.availability().running
+    left = [process for process in psutil.Process().children() if process.pid in before]
+    servers = [process for process in left if "forkserver" in " ".join(process.cmdline())]
+    trackers = [process for process in left if "resource_tracker" in " ".join(process.cmdline())]
+    assert set(left) == {*servers, *trackers}
+    assert not [child for server in servers for child in server.children()]
 
 
 def test_workers_nobody_calls_end_by_themselves(backend: Backend) -> None:

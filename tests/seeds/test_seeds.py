@@ -188,6 +188,27 @@ def test_numpys_whole_numbers_are_seeds(expected: list[Any]) -> None:
     assert amorsize.map(draw, range(60), seed=seed) == expected
 
 
+def one(x: int) -> float:
+    return float(np.random.random())
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_without_a_seed_each_worker_draws_its_own(method: str) -> None:
+    how: dict[str, Any] = {"workers": 2, "chunk_size": 2, "options": {"start_method": method}}
+    drawn = amorsize.map(one, range(40), backend="multiprocessing", **how)
+    assert len(set(drawn)) == 40
+
+
+def test_a_generator_that_cannot_be_seeded_is_left_alone() -> None:
+    module: Any = np.random
+    before = module.get_bit_generator()
+    module.set_bit_generator(module.PCG64())
+    try:
+        assert len(amorsize.map(one, range(40), backend="multiprocessing", workers=2)) == 40
+    finally:
+        module.set_bit_generator(before)
+
+
 def test_without_a_seed_nothing_is_determined() -> None:
     assert own(0) != own(0)
     assert len(set(amorsize.map(own, range(20)))) == 20

@@ -164,3 +164,34 @@ def _inner(x: int) -> None:
 
 def _nested(x: int) -> None:
     amorsize.map(_inner, range(3), backend="multiprocessing", workers=2, chunk_size=1)
+
+
+FORKS = """
+import amorsize, logging, os, warnings
+from multiprocessing import get_context
+def child(x):
+    print("said by the child of", x)
+def f(x):
+    print("said by", x)
+    process = get_context("fork").Process(target=child, args=(x,))
+    process.start()
+    process.join()
+    if not (pid := os.fork()):
+        print("forked by", x, flush=True)
+        logging.warning("logged by the child of %d", x)
+        os._exit(0)
+    os.waitpid(pid, 0)
+amorsize.map(f, range(8), backend="multiprocessing", workers=2, chunk_size=2)
+"""
+
+
+def test_children_of_items_are_not_silenced() -> None:
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}  # else lines of two children may mix
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS], capture_output=True, text=True, env=buffered
+    )
+    told = sorted(done.stdout.splitlines() + done.stderr.splitlines())
+    whats = ("forked by", "said by", "said by the child of")
+    expected = [f"{what} {x}" for what in whats for x in range(8)]
+    logged = [f"WARNING:root:logged by the child of {x}" for x in range(8)]
+    assert told == sorted(expected + logged)
