@@ -189,7 +189,7 @@ class SerialRun:
         policy = self.judge.policy
         error = DeadlineExceeded(policy.deadline or 0.0)
         if policy.forgives and self.feed.is_indexed:
-            for begin, end in [(start, start + count), *self.feed.give_up()]:
-                yield begin, self.judge.given_up(begin, end, error)
+            spans = [(start, start + count), *self.feed.give_up()]
+            yield from self.judge.given_up(spans, error)
         else:
             self._fail(start, error)
