@@ -286,5 +286,5 @@ def _sample(
 
         resumption = resume.Resumption(journal, fn, source)
         take = partial(resumption.sampled, source, take)
-    limit_s = policy.deadline if worker is None else None
+    limit_s = policy.deadline if worker is None and not policy.forgives else None
     return in_time(limit_s or 0.0, limit_s, take), resumption

@@ -206,6 +206,16 @@ class Feed:
         kept = [chunk for chunk in chunks if not self._is_cut(chunk)]
         self._again = deque(sorted([*kept, *self._again], key=lambda chunk: chunk.first_index))
 
+    def put_back_around(self, chunk: Chunk, at: int) -> Chunk:
+        """Queue what is before and behind one position of a chunk again; the item there as a chunk
+        of its own is returned.
+        """
+        bounds = (0, at), (at, at + 1), (at + 1, chunk.count)
+        before, alone, after = (self.part(chunk, start, stop) for start, stop in bounds)
+        self.put_back(part for part in (before, after) if part is not None)
+        assert alone is not None
+        return alone
+
     def split(self, chunk: Chunk, parts: int = 2) -> list[Chunk]:
         """A chunk cut into parts of about equal size, no more than it has items."""
         size = -(-chunk.count // max(1, parts))

@@ -13,12 +13,13 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
 from amorsize.errors import DeadlineExceeded, ItemTimeout
+from amorsize.loop import Failures, ForgivingLoop, LoopResult
 from amorsize.policy import Policy
 from amorsize.reaper import reaper
 
@@ -179,3 +180,22 @@ def in_time(left_s: float, deadline: float | None, function: Callable[..., Any],
     return alarmed(
         max(left_s, 1e-3), partial(DeadlineExceeded, deadline), function, *args, again_s=AGAIN_S
     )
+
+
+def forgiving_in_time(
+    left_s: float,
+    deadline: float | None,
+    function: Callable[[Any], Any],
+    items: Iterable[Any],
+    first_index: int = 0,
+) -> tuple[LoopResult, Failures]:
+    """The loop that goes on after an item has raised, until an alarm rings between two items:
+    its results, and the failures among them.
+    """
+    loop = ForgivingLoop(first_index)
+    try:
+        error = in_time(left_s, deadline, loop.run, function, items)
+    except DeadlineExceeded as late:  # it has rung beside the loop
+        error = late
+    position = -1 if error is None else len(loop.values)
+    return LoopResult(loop.values, position, error), loop.failures

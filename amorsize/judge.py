@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from amorsize.errors import ItemError, RemoteTraceback, shorten
 from amorsize.loop import annotate
 from amorsize.policy import DEFAULT, SKIPPED, Policy
 from amorsize.report import RunReport
+from amorsize.source import Piece, Span
 
 AFTER_ALL = 1 << 62
 """Index of an error of the data itself: any item before it that fails comes first."""
@@ -53,13 +55,17 @@ class Judge:
             self.report.fail(item_error(index, error, None))
         self.failure.offer(index, error)
 
-    def given_up(self, start: int, stop: int, error: Exception) -> list[Any]:
+    def given_up(self, spans: Iterable[Span], error: Exception) -> Iterator[Piece]:
         """What stands in the places of items that no time was left for."""
-        self.report.failed_items += max(0, stop - start - 1)
-        self.report.fail(ItemError(start, "not run", error))
-        if self.policy.on_error == "skip":
-            return [SKIPPED] * (stop - start)
-        return [ItemError(index, "not run", error) for index in range(start, stop)]
+        for start, stop in spans:
+            if start == stop:
+                continue
+            self.report.failed_items += max(0, stop - start - 1)
+            self.report.fail(ItemError(start, "not run", error))
+            if self.policy.on_error == "skip":
+                yield start, [SKIPPED] * (stop - start)
+            else:
+                yield start, [ItemError(index, "not run", error) for index in range(start, stop)]
 
 
 def item_error(index: int, error: BaseException, item: Any, worker: str = "") -> ItemError:

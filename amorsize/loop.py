@@ -50,27 +50,45 @@ def run_loop(
         return LoopResult([], position, error)
 
 
-def run_forgiving(
-    function: Callable[[Any], Any], items: Iterable[Any], first_index: int = 0
-) -> tuple[LoopResult, list[tuple[int, Exception, Any]]]:
-    """The loop that goes on after an item has raised: results, with ``None`` for a failed item,
-    and position, exception and item of each that failed. What is no ``Exception`` (Ctrl-C,
-    ``SystemExit``) ends it.
+Failures = list[tuple[int, Exception, Any]]
+"""Position, exception and item of each that has failed."""
+
+
+class ForgivingLoop:
+    """The loop that goes on after an item has raised. Alarms ring anywhere: what is finished is
+    here, however :meth:`run` ends.
     """
-    values: list[Any] = []
-    failures: list[tuple[int, Exception, Any]] = []
-    item: Any = None
-    try:
-        for item in items:
-            try:
-                values.append(function(item))
-            except Exception as error:
-                failures.append((len(values), error, item))
-                values.append(None)
-    except BaseException as error:
-        annotate(error, first_index + len(values), item)
-        return LoopResult(values, len(values), error), failures
-    return LoopResult(values), failures
+
+    def __init__(self, first_index: int = 0) -> None:
+        self.first_index = first_index
+        self.values: list[Any] = []
+        """Results so far, with ``None`` for a failed item."""
+        self._failures: Failures = []
+
+    @property
+    def failures(self) -> Failures:
+        """Those of the items that have a place among the results."""
+        return [failure for failure in self._failures if failure[0] < len(self.values)]
+
+    def run(self, function: Callable[[Any], Any], items: Iterable[Any]) -> BaseException | None:
+        """Run the items; what is no ``Exception`` (Ctrl-C, ``SystemExit``) ends it and is returned,
+        and so does what comes between two items.
+        """
+        values, failures = self.values, self._failures
+        item: Any = None
+        try:
+            for item in items:
+                try:
+                    value = function(item)
+                except Exception as error:
+                    failures.append((len(values), error, item))
+                    values.append(None)
+                else:  # out of the try: an alarm that rings behind it would add a second one
+                    values.append(value)
+        except BaseException as error:
+            annotate(error, self.first_index + len(values), item)
+            return error
+        return None
 
 
 def _run_counted(

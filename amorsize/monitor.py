@@ -35,6 +35,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from amorsize.files import content
+from amorsize.switching import switching
 
 if sys.platform != "win32":
     import resource
@@ -124,7 +125,7 @@ class Monitor:
         self._queued_s = 0.0
         """Seconds that the thread had waited for a processor by its last look at it; also before
         it ran for the first time."""
-        self._interval_s = sys.getswitchinterval()
+        self._interval_s = switching.usual_s()
         self.has_begun = self._runs = False
         """Whether ``start`` was called, and whether a thread watches since."""
         self._watched, self._watched_id = threading.get_ident(), threading.get_native_id()
@@ -212,7 +213,7 @@ class Monitor:
     @staticmethod
     def needed_s() -> float:
         """Least seconds of watching that tell anything: one switch interval."""
-        return sys.getswitchinterval()
+        return switching.usual_s()
 
     def _watch(self) -> None:
         self._threads.append(threading.get_native_id())
@@ -313,16 +314,12 @@ class Monitor:
     def _do_meanwhile(self) -> None:
         """How much longer it takes than it computes tells of the lock, too."""
         steps, self._meanwhile = self._meanwhile, ()
-        usual_s = sys.getswitchinterval()
         wall, cpu, theirs = time.perf_counter(), time.thread_time(), self._watched_cpu_s()
-        sys.setswitchinterval(min(usual_s, _POLITE_S))
-        try:
+        with switching.shortened(_POLITE_S):
             for step in steps:
                 if self._stop.locked():
                     with suppress(Exception):  # it fails again when it is wanted, and tells then
                         step()
-        finally:
-            sys.setswitchinterval(usual_s)
         self._queued_s = queued_s()
         wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
         # Waiting for a processor counts, too: two threads that take turns do a lot of that. But

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from amorsize import open_runs
 from amorsize.backend import Backend, Chunk, OpenRequest, Session
 from amorsize.errors import (
-    AmorsizeError,
     BackendUnavailable,
     DeadlineExceeded,
     ItemNotLoaded,
@@ -30,11 +29,12 @@ from amorsize.leaving import Leaving, unsendable
 from amorsize.recovery import Recovery, most_deaths
 from amorsize.report import RunReport
 from amorsize.source import Piece
+from amorsize.starting import open_session
 from amorsize.trips import Trips
 from amorsize.voices import replay
 from amorsize.window import PATIENCE_S, Window
 from amorsize.work import pieces_of
-from amorsize.worker import Outcome, rebuilt
+from amorsize.worker import Outcome, finished, rebuilt
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -130,9 +130,11 @@ class Run:
         """Open the session, ``None`` if it cannot be. From then on :meth:`close` ends it."""
         begin = time.perf_counter()
         with heeded():
-            session = self._session = self._open()
-        if session is None:
-            return None
+            opened = open_session(self.backend, self.request)
+            if isinstance(opened, BackendUnavailable):
+                self.broken = opened
+                return None
+            session = self._session = opened
         open_runs.add(self)
         self._began = time.perf_counter()
         self._open_s = self._began - begin
@@ -143,26 +145,16 @@ class Run:
 
     def close(self, *, cancel: bool) -> None:
         """End the session, once; not in a forked child, whose parent goes on with the run."""
-        session, self._session = self._session, None
-        open_runs.remove(self)
-        if session is None or os.getpid() != self._home:
+        if self._session is None:
             return
-        with shielded():
+        with shielded():  # from the start: interrupted in between nobody would know the session
+            session, self._session = self._session, None
+            open_runs.remove(self)
+            if session is None or os.getpid() != self._home:
+                return
             begin = time.perf_counter()
             session.close(cancel=cancel)
             self.report.shutdown_s += time.perf_counter() - begin
-
-    def _open(self) -> Session | None:
-        try:
-            return self.backend.open(self.request)
-        except BackendUnavailable as error:
-            self.broken = error
-        except AmorsizeError:  # the function cannot travel
-            raise
-        except Exception as error:  # an engine may fail in any way
-            self.broken = BackendUnavailable(self.backend.name, f"it did not start: {error}")
-            self.broken.__cause__ = error
-        return None
 
     def _pump(self, session: Session) -> Iterator[Piece]:
         self._fit()
@@ -211,16 +203,23 @@ class Run:
             self.feed.cut(0)
             return
         left = self.ends_at - time.perf_counter()
-        if left <= 0:
-            self._expire()
+        if left > 0:
+            self._take_ended(session, min(left, most_s, LOOK_S))
             return
-        ended = self._flying.keys() & session.wait(self._flying, min(left, most_s, LOOK_S))
+        while self._take_ended(session, 0.0):  # what has ended while nobody looked is finished
+            pass
+        self._expire()
+
+    def _take_ended(self, session: Session, most_s: float) -> bool:
+        """Wait until chunks end, no longer than ``most_s`` seconds; whether there are some."""
+        ended = self._flying.keys() & session.wait(self._flying, most_s)
         in_turn = sorted(ended, key=lambda future: self._flying[future].first_index, reverse=True)
         ended.clear()
+        some = bool(in_turn)
         while in_turn:  # looked at and not kept: they hold the results
-            chunk = self._flying.pop(future := in_turn.pop(), None)
-            if chunk is not None:
+            if (chunk := self._flying.pop(future := in_turn.pop(), None)) is not None:
                 self._arrived(future, chunk, session)
+        return some
 
     def _fill(self, session: Session) -> bool:
         """Submit until the window is full or nothing is left. True if that was interrupted,
@@ -328,7 +327,8 @@ class Run:
                 self.report.first_answer_s = self._open_s + flown_s - outcome.times.lasted_s
             self._take(chunk, outcome)
             if self.leaving:
-                self._end_early(chunk, outcome, session)
+                session.withdraw()
+                self._leave_rest(chunk, outcome)
         self.report.driver_s += time.perf_counter() - begin
 
     def _take(self, chunk: Chunk, outcome: Outcome) -> None:
@@ -341,9 +341,8 @@ class Run:
         values = self._judged(chunk, outcome) if outcome.failures else outcome.values
         self._ready.extend(pieces_of(chunk, values))
 
-    def _end_early(self, chunk: Chunk, outcome: Outcome, session: Session) -> None:
+    def _leave_rest(self, chunk: Chunk, outcome: Outcome) -> None:
         """Items of this chunk that have not been started are left, as those of others will be."""
-        session.withdraw()
         if not (outcome.failures and chunk.stop_on_error):
             rest = self.feed.part(chunk, len(outcome.values), chunk.count)
             self.feed.put_back(() if rest is None else (rest,))
@@ -406,13 +405,7 @@ class Run:
             return
         indices = list(chunk.indices())
         at = indices.index(error.index) if error.index in indices else 0
-        before, guilty, after = (
-            self.feed.part(chunk, start, stop)
-            for start, stop in ((0, at), (at, at + 1), (at + 1, chunk.count))
-        )
-        self.feed.put_back(part for part in (before, after) if part is not None)
-        assert guilty is not None
-        self._blame(guilty, error)
+        self._blame(self.feed.put_back_around(chunk, at), error)
 
     def _goes_elsewhere(self, chunk: Chunk, error: UnpicklableItem | ItemNotLoaded) -> bool:
         """Whether all that is left, this chunk included, goes where no item has to be sent."""
@@ -461,12 +454,21 @@ class Run:
         """The engine itself failed. If it has gone, others may run what is left."""
         if isinstance(error, BackendUnavailable):
             self.broken = error
+            self._take_finished()
             self.feed.put_back([chunk, *self._flying.values()])
             self._abandon()
         else:
             index = getattr(error, "index", chunk.first_index)
             self.failure.offer(index, error)
             self.feed.cut(index)
+
+    def _take_finished(self) -> None:
+        """What has come back before the engine went need not run again."""
+        for future in list(self._flying):
+            if (outcome := finished(future)) is not None:
+                chunk = self._flying.pop(future)
+                self._take(chunk, outcome)
+                self._leave_rest(chunk, outcome)
 
     def _expire(self) -> None:
         """The run's time is over: what is not finished is given up."""
@@ -476,9 +478,7 @@ class Run:
         self._abandon()
         spans += self.feed.give_up()
         if policy.forgives and self.feed.is_indexed:
-            self._ready += [
-                (start, self.judge.given_up(start, stop, error)) for start, stop in spans
-            ]
+            self._ready += self.judge.given_up(spans, error)
         else:
             self.failure.offer(min((start for start, _ in spans), default=AFTER_ALL), error)
 

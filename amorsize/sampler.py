@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from amorsize import watched
 from amorsize.blocks import Block, Blocks, profile_of, unknown
 from amorsize.enough import BUDGET_S, Outlook
-from amorsize.errors import ItemError
-from amorsize.guard import rest
+from amorsize.errors import DeadlineExceeded, ItemError
+from amorsize.guard import AGAIN_S, forgiving_in_time, in_time, rest
 from amorsize.judge import AFTER_ALL, item_error, placeholder
-from amorsize.loop import LoopResult, annotate, full_collections, run_forgiving, run_loop
+from amorsize.loop import LoopResult, annotate, full_collections, run_loop
 from amorsize.monitor import Monitor, queued_s, running_threads
 from amorsize.naps import waking_s
 from amorsize.pages import pages
@@ -96,6 +96,10 @@ class _Recorder:
         """What lets numerical libraries use one thread only, once that is so."""
         self.before = watched.of(function) if elsewhere is None else None
         """What an earlier sample has seen of the function."""
+        self.ends_at = time.perf_counter() + (policy.deadline or math.inf)
+        """``time.perf_counter()`` at which items are interrupted, if failures are forgiven. Each
+        block has an alarm of its own: one that rings beside the items would end the sample, and
+        take their results along."""
         self.needed_s = Monitor.needed_s()
         """Seconds of watching that tell something: by the switch interval before the watch, which
         shortens it while planning is prepared."""
@@ -178,9 +182,36 @@ class _Recorder:
     def _loop(self, start: int, items: Sequence[Any]) -> LoopResult:
         if not self.policy.forgives:
             return run_loop(self.function, items, start, keep=True)
-        loop, failures = run_forgiving(self.function, items, start)
-        self._forgive(start, loop.values, failures)
-        return loop
+        values: list[Any] = []
+        while True:
+            left, first = items[len(values) :] if values else items, start + len(values)
+            loop, failures = forgiving_in_time(
+                self.left_s, self.policy.deadline, self.function, left, first
+            )
+            self._forgive(first, loop.values, failures)
+            values += loop.values
+            if not self.is_late(loop.error):
+                break  # else the alarm came between two items: those left get the usual grace
+        return loop._replace(values=values, position=len(values) if loop.error else -1)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until what runs is interrupted."""
+        left_s = self.ends_at - time.perf_counter()
+        return left_s if left_s > 0 else AGAIN_S
+
+    def is_late(self, error: BaseException | None) -> bool:
+        """Whether this is what interrupts items of a sample that goes on."""
+        late = isinstance(error, DeadlineExceeded) and self.policy.forgives
+        return late and time.perf_counter() >= self.ends_at
+
+    def read(self, blocks: Iterator[tuple[int, Sequence[Any]]]) -> tuple[int, Sequence[Any]] | None:
+        """The next block, ``None`` if there is none."""
+        if not self.policy.forgives or self.elsewhere is not None:
+            return next(blocks, None)
+        block: tuple[int, Sequence[Any]] | None
+        block = in_time(self.left_s, self.policy.deadline, next, blocks, None)
+        return block
 
     def _have(self, start: int, values: list[Any]) -> None:
         """Results that are not to be computed again."""
@@ -321,8 +352,10 @@ def _run_blocks(
             recorder.unwatched_s = recorder.seen.elapsed_s + recorder.reading_s
             monitor.start()
         try:
-            block = next(blocks, None)
+            block = recorder.read(blocks)
         except Exception as error:  # the data's own: after all items before it
+            if recorder.is_late(error) and isinstance(source, IndexedSource):
+                return  # nothing has been taken from it: what is left is the run's affair
             recorder.failure = (AFTER_ALL, error)
             return
         if block is None or not recorder.run(*block) or outlook.is_enough(recorder.reading_s):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from amorsize.errors import DeadlineExceeded
 from amorsize.feed import Feed
-from amorsize.guard import in_time, rest
+from amorsize.guard import forgiving_in_time, in_time, rest
 from amorsize.judge import AFTER_ALL, Judge
-from amorsize.loop import LoopResult, full_collections, run_forgiving, run_loop
+from amorsize.loop import LoopResult, full_collections, run_loop
 from amorsize.report import RunReport
 from amorsize.source import Piece
 
@@ -113,18 +114,14 @@ class SerialRun:
             if began > self.ends_at:
                 yield from self._expire(start, count)
                 return
-            left_s, deadline = self.ends_at - began, self.judge.policy.deadline
             cpu = time.thread_time()
-            loop: LoopResult = in_time(left_s, deadline, self._run, items, start)
+            loop = self._run(items, start, self.ends_at - began)
             ran_s = time.perf_counter() - began
             self.ran = self.ran.and_also(count, ran_s, time.thread_time() - cpu)
             window_s += ran_s
             window_items += count
             if loop.error is not None:
-                self._end(start + loop.position, loop)
-                if loop.values:
-                    self.report.items += len(loop.values)
-                    yield start, loop.values
+                yield from self._ended(start, count, loop)
                 continue
             self.report.items += count
             yield start, loop.values
@@ -147,14 +144,33 @@ class SerialRun:
             return 1
         return max(1, min(CACHED_ITEMS, int(block_s / per_item)))
 
-    def _run(self, items: Iterable[Any], start: int) -> LoopResult:
-        if not self.judge.policy.forgives:
-            return run_loop(self.function, items, start, keep=self.keep)
-        loop, failures = run_forgiving(self.function, items, start)
+    def _run(self, items: Iterable[Any], start: int, left_s: float) -> LoopResult:
+        policy, function = self.judge.policy, self.function
+        if not policy.forgives:
+            loop = partial(run_loop, keep=self.keep)
+            try:
+                result: LoopResult = in_time(left_s, policy.deadline, loop, function, items, start)
+            except DeadlineExceeded as late:  # it has rung beside the loop
+                return LoopResult([], 0, late)
+            return result
+        result, failures = forgiving_in_time(left_s, policy.deadline, function, items, start)
         for position, error, item in failures:
             instead = self.judge.failed(start + position, error, item)
-            loop.values[position : position + 1] = instead
-        return loop
+            result.values[position : position + 1] = instead
+        return result
+
+    def _ended(self, start: int, count: int, loop: LoopResult) -> Iterator[Piece]:
+        """Something has ended a block: what is finished of it, and what follows from that."""
+        finished = len(loop.values)
+        late = isinstance(loop.error, DeadlineExceeded) and time.perf_counter() >= self.ends_at
+        late = late and self.judge.policy.forgives  # it came between two items
+        if not late:
+            self._end(start + loop.position, loop)
+        if finished:
+            self.report.items += finished
+            yield start, loop.values
+        if late:
+            yield from self._expire(start + finished, count - finished)
 
     def _end(self, index: int, loop: LoopResult) -> None:
         """An item has raised what is not forgiven; the loop has annotated it. Those that are left
@@ -173,7 +189,7 @@ class SerialRun:
         policy = self.judge.policy
         error = DeadlineExceeded(policy.deadline or 0.0)
         if policy.forgives and self.feed.is_indexed:
-            for begin, end in [(start, start + count), *self.feed.give_up()]:
-                yield begin, self.judge.given_up(begin, end, error)
+            spans = [(start, start + count), *self.feed.give_up()]
+            yield from self.judge.given_up(spans, error)
         else:
             self._fail(start, error)

@@ -19,7 +19,7 @@ from amorsize.loop import LoopResult, run_loop
 from amorsize.monitor import usable_cores
 from amorsize.sampler import positions
 from amorsize.serial import BLOCK_S, CACHED_ITEMS
-from amorsize.source import Piece
+from amorsize.source import Piece, is_counted
 
 SHORT_S = 0.016
 """Seconds of a plain loop that is over before workers are up and have done their share."""
@@ -48,7 +48,9 @@ def suits(data: object) -> TypeGuard[Sequence[Any]]:
     """Whether a map of the data may begin before it is planned: it is read again for that. Of few
     items the first may be long, and all that planning sees.
     """
-    return type(data) in (list, tuple, range) and len(data) >= MANY * usable_cores()  # type: ignore[arg-type]
+    if type(data) not in (list, tuple, range) or not is_counted(data):  # type: ignore[arg-type]
+        return False
+    return len(data) >= MANY * usable_cores()  # type: ignore[arg-type]
 
 
 def begin(function: Callable[[Any], Any], data: Sequence[Any]) -> Begun:

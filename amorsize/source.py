@@ -231,11 +231,13 @@ def source_of(data: Any) -> Source:
     Lists, tuples, ranges, strings, bytes, arrays of numpy, Series of pandas and well-behaved
     ``collections.abc.Sequence`` classes are indexed. Built-in sets, dicts, their views and
     deques are copied into a list first, which costs one pointer an item. Everything else is a
-    stream.
+    stream, and so is what has more items than ``len`` can tell.
 
     Raises:
         NotIterable: if ``data`` is not iterable.
     """
+    if isinstance(data, Sequence) and not is_counted(data):
+        return StreamSource(data)
     if isinstance(data, _SLICEABLE) and _iterates_as_builtin(data):
         return _Sliceable(data)
     if _is_numpy_array(data):
@@ -247,6 +249,14 @@ def source_of(data: Any) -> Source:
     if isinstance(data, Sequence) and type(data).__iter__ is Sequence.__iter__:
         return _UserSequence(data)
     return StreamSource(data)
+
+
+def is_counted(data: Sequence[Any]) -> bool:
+    """Whether its length can be told: not that of a huge range, whose items come all the same."""
+    try:
+        return len(data) >= 0
+    except Exception:  # a user's __len__ may raise anything
+        return False
 
 
 def _iterates_as_builtin(data: Any) -> bool:

@@ -12,12 +12,33 @@ import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from amorsize.errors import BackendUnavailable
+from amorsize.errors import AmorsizeError, BackendUnavailable
 from amorsize.interrupts import raise_if_terminated, shielded, unchanged_environment
 
+if TYPE_CHECKING:
+    from amorsize.backend import Backend, OpenRequest, Session
+
 _PAUSE_S = 0.01
+
+
+def open_session(backend: Backend, request: OpenRequest) -> Session | BackendUnavailable:
+    """A session of a backend, or why there is none.
+
+    Raises:
+        AmorsizeError: if the function cannot travel.
+    """
+    try:
+        return backend.open(request)
+    except BackendUnavailable as error:
+        return error
+    except AmorsizeError:
+        raise
+    except Exception as error:  # an engine may fail in any way
+        unavailable = BackendUnavailable(backend.name, f"it did not start: {error}")
+        unavailable.__cause__ = error
+        return unavailable
 
 
 @contextmanager

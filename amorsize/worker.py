@@ -19,6 +19,8 @@ from amorsize.rooms import Rooms, keep_freed_memory
 from amorsize.voices import ears_for
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from amorsize.source import Span
 
 _host: str | None = None
@@ -130,6 +132,16 @@ def rebuilt(arrived: Outcome | PackedOutcome) -> Outcome:
         raise
     except BaseException as error:  # whatever a user's class does
         raise ResultNotLoaded(f"{type(error).__name__}: {error}") from error
+
+
+def finished(future: Future[Any]) -> Outcome | None:
+    """What a chunk's future held, unpacked; ``None`` if the chunk has not ended, or not well."""
+    if not future.done() or future.cancelled() or future.exception() is not None:
+        return None
+    try:
+        return rebuilt(future.result())
+    except ResultNotLoaded:
+        return None
 
 
 def run_items(

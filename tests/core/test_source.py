@@ -103,6 +103,32 @@ def test_everything_else_is_a_stream(data: Any) -> None:
     assert isinstance(source_of(data), StreamSource)
 
 
+class Countless(Countdown):
+    """More items than ``len`` can tell."""
+
+    def __len__(self) -> int:
+        return 10**20
+
+
+@pytest.mark.parametrize("data", [range(10**20), Countless()])
+@pytest.mark.parametrize("backend", ["auto", "serial", "threads", "multiprocessing"])
+def test_data_that_cannot_be_counted_is_a_stream(data: Any, backend: str) -> None:
+    assert isinstance(source_of(data), StreamSource)
+    first = list(itertools.islice(iter(data), 5))
+    with amorsize.imap(int, data, backend=backend, workers=2) as results:
+        assert list(itertools.islice(results, 5)) == first
+
+
+def test_a_map_of_a_range_that_cannot_be_counted_ends_as_the_loop_does() -> None:
+    def fails(x: int) -> int:
+        if x == 100:
+            raise KeyError(x)
+        return x
+
+    with pytest.raises(KeyError):
+        amorsize.map(fails, range(10**20))
+
+
 def test_own_iteration_wins() -> None:
     source = source_of(OwnIteration([1, 2]))
     assert isinstance(source, StreamSource)
