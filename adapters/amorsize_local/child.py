@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import sys
 import time
 import weakref
@@ -170,16 +169,3 @@ def _handle_of(pid: int | None) -> int | None:
         return os.pidfd_open(pid or 0)
     except (AttributeError, OSError):
         return None
-
-
-def kill_descendants(pid: int | None) -> None:
-    """End the processes below one, where the system tells them: those a user's function started
-    would outlive its worker.
-    """
-    with suppress(OSError, ValueError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children") as file:
-                children = [int(child) for child in file.read().split()]
-            for child in children:
-                kill_descendants(child)
-                os.kill(child, signal.SIGKILL)
