@@ -93,6 +93,10 @@ class Worker:
         _processes.add(process)
         self.end = _handle_of(process.pid)
         """Readable once the process has ended: children of its own may keep its pipes open."""
+        os.set_blocking(self.outcomes.fileno(), False)
+        self._more = select.poll()
+        self._more.register(self.outcomes.fileno(), select.POLLIN)
+        self._more.register(process.sentinel if self.end is None else self.end, select.POLLIN)
 
     def told(self, assignment: Assignment) -> Assignment:
         """What to send of an assignment: not the function, if it came with an earlier one."""
@@ -114,7 +118,17 @@ class Worker:
         Raises:
             EOFError: if it is dead.
         """
-        return channel.receive(self.outcomes, self.arena)
+        return channel.receive(self.outcomes, self.arena, self._until_more)
+
+    def _until_more(self) -> None:
+        """Wait for the rest of a message. A child of the worker's own may hold the pipe open: it is
+        the worker's end that tells that nothing comes any more.
+        """
+        outcomes = self.outcomes.fileno()
+        if outcomes in dict(self._more.poll()):
+            return
+        if outcomes not in dict(self._more.poll(0)):  # nor has it come between the two looks
+            raise EOFError("the worker has ended")
 
     def leave(self) -> None:
         """Let it end by itself once it has done what it has."""

@@ -414,8 +414,6 @@ class ProcessSession(Session):
 
     def _drain(self, worker: Worker) -> None:
         """A worker has ended: take what it has still sent, and bury it."""
-        if not worker.gone:
-            os.set_blocking(worker.outcomes.fileno(), False)
         while not worker.gone:
             self._take(worker)
 
