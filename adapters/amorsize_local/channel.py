@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
@@ -92,19 +92,23 @@ def send(end: End, frames: Sequence[Any], arena: Arena | None = None, slot: int 
         _write(fd, view)
 
 
-def receive(end: End, arena: Arena | None = None) -> list[bytearray]:
-    """Receive one message; the frames are writable and belong to the caller.
+def receive(
+    end: End, arena: Arena | None = None, until_more: Callable[[], None] | None = None
+) -> list[bytearray]:
+    """Receive one message; the frames are writable and belong to the caller. ``until_more`` is
+    called where the rest is not there yet, if the end does not block.
 
     Raises:
         EOFError: if the other end is closed.
     """
     fd = end.fileno()
-    count, place = _HEADER.unpack(_read(fd, _HEADER.size))
-    lengths = [length for (length,) in _LENGTH.iter_unpack(_read(fd, _LENGTH.size * count))]
+    count, place = _HEADER.unpack(_read(fd, _HEADER.size, until_more))
+    packed = _read(fd, _LENGTH.size * count, until_more)
+    lengths = [length for (length,) in _LENGTH.iter_unpack(packed)]
     if place:
         assert arena is not None
         return arena.take(place - 1, lengths)
-    return [_read(fd, length) for length in lengths]
+    return [_read(fd, length, until_more) for length in lengths]
 
 
 def _raw(frame: Any) -> memoryview:
@@ -116,11 +120,17 @@ def _write(fd: int, view: memoryview) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _read(fd: int, length: int) -> bytearray:
+def _read(fd: int, length: int, until_more: Callable[[], None] | None) -> bytearray:
     data = room(length)
     view = memoryview(data)
     while view.nbytes:
-        got = os.readv(fd, [view])
+        try:
+            got = os.readv(fd, [view])
+        except BlockingIOError:
+            if until_more is None:
+                raise
+            until_more()
+            continue
         if got == 0:
             raise EOFError("the other end of the pipe is closed")
         view = view[got:]

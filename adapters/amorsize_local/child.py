@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import sys
 import time
 import weakref
@@ -94,6 +93,10 @@ class Worker:
         _processes.add(process)
         self.end = _handle_of(process.pid)
         """Readable once the process has ended: children of its own may keep its pipes open."""
+        os.set_blocking(self.outcomes.fileno(), False)
+        self._more = select.poll()
+        self._more.register(self.outcomes.fileno(), select.POLLIN)
+        self._more.register(process.sentinel if self.end is None else self.end, select.POLLIN)
 
     def told(self, assignment: Assignment) -> Assignment:
         """What to send of an assignment: not the function, if it came with an earlier one."""
@@ -115,7 +118,17 @@ class Worker:
         Raises:
             EOFError: if it is dead.
         """
-        return channel.receive(self.outcomes, self.arena)
+        return channel.receive(self.outcomes, self.arena, self._until_more)
+
+    def _until_more(self) -> None:
+        """Wait for the rest of a message. A child of the worker's own may hold the pipe open: it is
+        the worker's end that tells that nothing comes any more.
+        """
+        outcomes = self.outcomes.fileno()
+        if outcomes in dict(self._more.poll()):
+            return
+        if outcomes not in dict(self._more.poll(0)):  # nor has it come between the two looks
+            raise EOFError("the worker has ended")
 
     def leave(self) -> None:
         """Let it end by itself once it has done what it has."""
@@ -170,16 +183,3 @@ def _handle_of(pid: int | None) -> int | None:
         return os.pidfd_open(pid or 0)
     except (AttributeError, OSError):
         return None
-
-
-def kill_descendants(pid: int | None) -> None:
-    """End the processes below one, where the system tells them: those a user's function started
-    would outlive its worker.
-    """
-    with suppress(OSError, ValueError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children") as file:
-                children = [int(child) for child in file.read().split()]
-            for child in children:
-                kill_descendants(child)
-                os.kill(child, signal.SIGKILL)

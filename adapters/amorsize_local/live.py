@@ -154,7 +154,9 @@ class PoolSession(RelaySession):
     """Few chunks at a time are with the pool, which cannot give back what it has queued.
 
     A ``Pool`` forgets the call of a worker that dies, and would let its caller wait for ever: so
-    the workers are watched, and a death ends the run.
+    the workers are watched, and a death ends the run. Those that a pool with ``maxtasksperchild``
+    starts meanwhile are learned of at each chunk and each second: one that is started and dies
+    between two looks is missed.
     """
 
     def __init__(self, name: str, pool: Any, request: OpenRequest, *, shares: bool) -> None:
@@ -163,11 +165,15 @@ class PoolSession(RelaySession):
         self._shipment = None if shares else Shipment(request.payload)
         self._queue: deque[tuple[Future[Any], Chunk, Any]] = deque()
         self._out: set[Future[Any]] = set()
-        self._watched = [] if shares else list(getattr(pool, "_pool", ()))
+        self._shares = shares
+        self._watched: dict[int, Any] = {}
+        """Workers that may have died, by their identity; the pool drops them from its list."""
+        self._learn()
         self.workers = request.workers
 
     def submit(self, chunk: Chunk) -> Future[Any]:
         """Queue a chunk here, and hand it to the pool once few others are there."""
+        self._learn()
         packed: Any = CallersContext() if self._shipment is None else chunk.pack()
         future = self.track(chunk)
         if gone := self.vanished():
@@ -202,7 +208,14 @@ class PoolSession(RelaySession):
                 self._out.discard(future)
                 self.settle(future, error=BackendUnavailable(self._name, str(error)))
 
+    def _learn(self) -> None:
+        """Of workers that the pool has started in place of others."""
+        if not self._shares:
+            for worker in list(getattr(self._pool, "_pool", ())):
+                self._watched.setdefault(id(worker), worker)
+
     def _ended(self, future: Future[Any], outcome: Any) -> None:
+        self._learn()
         self._out.discard(future)
         self.settle(future, outcome=outcome)
         self._hand_out()
@@ -214,8 +227,11 @@ class PoolSession(RelaySession):
 
     def vanished(self) -> BackendUnavailable | None:
         """Whether a worker died that had no reason to."""
-        codes = [worker.exitcode for worker in self._watched]
-        code = next((code for code in codes if code), None)
+        self._learn()
+        codes = {key: worker.exitcode for key, worker in list(self._watched.items())}
+        code = next((code for code in codes.values() if code), None)
+        for key in [key for key, code in codes.items() if code == 0]:
+            self._watched.pop(key, None)  # it has done what it was allowed to
         if code is None:
             return None
         reason = f"a worker of the pool exited with code {code}, and its chunk is lost"

@@ -26,13 +26,8 @@ from amorsize.backend import (
 )
 from amorsize.probes import fork_safety, oom_kills
 from amorsize_local import channel
-from amorsize_local.child import (
-    PATIENCE_S,
-    Ticket,
-    Worker,
-    confirms,
-    kill_descendants,
-)
+from amorsize_local.child import PATIENCE_S, Ticket, Worker, confirms
+from amorsize_local.descendants import kill_descendants, tell
 from amorsize_local.forked import ForkedProcess
 from amorsize_local.link import Link, links, ours
 from amorsize_local.server import Assignment, Order, name_of_death, outcome_of, serve
@@ -235,6 +230,7 @@ class ProcessSession(Session):
             if cancel:
                 kill_descendants(worker.process.pid)
                 worker.process.terminate()
+                tell(worker.process.pid or 0, signal.SIGCONT)  # to end, it must not be stopped
         patience = time.monotonic() + PATIENCE_S
         for worker in workers:
             worker.reap(patience)
@@ -425,8 +421,6 @@ class ProcessSession(Session):
 
     def _drain(self, worker: Worker) -> None:
         """A worker has ended: take what it has still sent, and bury it."""
-        if not worker.gone:
-            os.set_blocking(worker.outcomes.fileno(), False)
         while not worker.gone:
             self._take(worker)
 

@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[2]
 ADAPTERS = ROOT / "adapters"
 PLUGINS = ROOT / "examples" / "plugins"
 ENGINE = (
-    "arena", "channel", "child", "forked", "fresh", "link", "server", "session",
-    "surroundings", "team", "warm",
+    "arena", "channel", "child", "descendants", "forked", "fresh", "link", "server",
+    "session", "surroundings", "team", "warm",
 )  # fmt: skip
 """Modules of amorsize_local that are no adapter but an engine: pools of our own."""
 

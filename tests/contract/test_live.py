@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.pool import Pool, ThreadPool
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 
 import amorsize
-from amorsize.backend import Backend
+from amorsize.backend import Backend, OpenRequest
 from amorsize.errors import BackendNotFound, BackendUnavailable
 from amorsize.plugins import registry
 from amorsize.testing import BackendContract
+from amorsize_local.live import PoolSession
 
 SPAWN = multiprocessing.get_context("forkserver")
 
@@ -130,3 +132,24 @@ def test_one_that_was_ended_is_refused_before_anything_runs(make: Any) -> None:
 def test_anything_else_is_not_found() -> None:
     with pytest.raises(BackendNotFound, match="no backend for"):
         amorsize.map(double, range(10), backend=object())
+
+
+def eventually(look: Callable[[], Any]) -> Any:
+    until = time.monotonic() + 20
+    while not (seen := look()) and time.monotonic() < until:
+        time.sleep(0.01)
+    return seen
+
+
+def test_a_worker_that_a_pool_has_started_meanwhile_is_watched() -> None:
+    request = OpenRequest(double, 1)
+    with SPAWN.Pool(1, maxtasksperchild=1) as pool:
+        (first,) = workers = pool._pool  # type: ignore[attr-defined]
+        session = PoolSession("Pool", pool, request, shares=False)
+        assert pool.apply(double, (1,)) == 2
+        assert eventually(lambda: workers and workers[0] is not first)
+        assert session.vanished() is None
+        workers[0].kill()
+        gone = eventually(session.vanished)
+        session.close(cancel=True)
+    assert "exited with code -9" in str(gone)

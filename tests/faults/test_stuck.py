@@ -18,6 +18,7 @@ import pytest
 
 import amorsize
 from amorsize.testing.tasks import append_line, lines_of
+from amorsize_local import channel
 
 AUTOMATIC: dict[str, Any] = {}
 SERIAL: dict[str, Any] = {"backend": "serial"}
@@ -192,6 +193,38 @@ def test_children_of_a_dead_worker_hold_up_nothing(tmp_path: Path) -> None:
         return x
 
     how: dict[str, Any] = {"backend": "multiprocessing", "workers": 2, "deadline": 5.0}
+    try:
+        results: list[Any] = amorsize.map(work, range(100), on_error="return", **how)
+    finally:
+        for child in lines_of(str(tmp_path / "children")):
+            os.kill(int(child), signal.SIGKILL)
+    assert [x for x in range(100) if results[x] != x] == [70]
+    assert isinstance(results[70].exception, amorsize.WorkerDied)
+
+
+def test_children_of_a_worker_that_dies_while_it_sends_hold_up_nothing(tmp_path: Path) -> None:
+    """They hold the pipe open in the middle of a result that is too large for shared memory."""
+    home = os.getpid()
+
+    def work(x: int) -> Any:
+        if x != 70 or os.getpid() == home:
+            return x
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(0)
+        append_line(str(tmp_path / "children"), child)
+        write = channel._write
+
+        def begin_and_die(fd: int, view: memoryview) -> None:
+            write(fd, view[: 1 << 22])
+            if view.nbytes > 1 << 22:
+                os._exit(1)
+
+        channel._write = begin_and_die
+        return bytes(400_000_000)
+
+    how: dict[str, Any] = {"backend": "multiprocessing", "workers": 2, "deadline": 20.0}
     try:
         results: list[Any] = amorsize.map(work, range(100), on_error="return", **how)
     finally:
