@@ -94,6 +94,8 @@ class ExecutorSession(Session):
                 stack.callback(self._shipment.close)
             try:
                 self._executor = stack.enter_context(context)
+            except BackendUnavailable:
+                raise
             except Exception as error:
                 raise BackendUnavailable(name, f"it did not start: {error}") from error
             self._stack = stack.pop_all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -35,11 +34,14 @@ class DaskBackend(contract.Backend):
         return cls(engine) if hasattr(engine, "scheduler_info") else None
 
     def client(self) -> Any:
-        """The client in use if one is connected, else ``None``."""
+        """The client in use if one is connected, else ``None``. A current one that is asynchronous
+        is none in any thread: its loop may be that of the caller, who waits.
+        """
         client = self._client
         with suppress(KeyError, ValueError, AttributeError):  # none, or it is half imported
             client = client or sys.modules["distributed"].default_client()
-        usable = getattr(client, "status", "") == "running" and not client.asynchronous
+        tied = "_asynchronous" if self._client is None else "asynchronous"
+        usable = getattr(client, "status", "") == "running" and not getattr(client, tied, True)
         return client if usable else None
 
     def availability(self) -> Availability:
@@ -99,5 +101,5 @@ class DaskBackend(contract.Backend):
         from amorsize_dask.arguments import DaskArguments
 
         size = max(1, plan.fixed_chunk_size)
-        partitions = plan.workers if plan.items is None else math.ceil(plan.items / size)
+        partitions = plan.workers if plan.items is None else -(-plan.items // size)
         return DaskArguments(max(1, partitions), size, plan.workers)

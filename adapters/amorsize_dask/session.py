@@ -90,9 +90,9 @@ class DaskSession(contract.RelaySession):
     def __init__(self, client: Any, request: contract.OpenRequest) -> None:
         super().__init__("dask")
         self._request, self._function = request, request.payload  # its error before a long start
-        self._group, self._one_goes = f"amorsize-{uuid.uuid4().hex}", asyncio.Lock()
-        self._sending, self._size, self._at = asyncio.Semaphore(_SENDING), 0, ""
-        self._dead, self._born = dict[str, set[_Flight]](), dict[str, float]()
+        self._group = group = f"amorsize-{uuid.uuid4().hex}"
+        self._one_goes, self._sending, self._at = asyncio.Lock(), asyncio.Semaphore(_SENDING), ""
+        self._dead, self._born, self._size = dict[str, set[_Flight]](), dict[str, float](), 0
         self._careful, self._hurry, self._wait_s = 0, True, float(request.options.get("wait_s", 30))
         with ExitStack() as stack:
             with suppress(ValueError, KeyError, AttributeError):  # not inside a task
@@ -101,6 +101,8 @@ class DaskSession(contract.RelaySession):
                 distributed.secede()  # gives up its slot, which the tasks it waits for may need
                 stack.callback(distributed.rejoin)
             self._client = client = client or stack.enter_context(self._own_client())
+            # A cluster that adapts itself starts workers for tasks alone.
+            self._waking = None if client.nthreads() else client.submit(int, pure=False)
             with contract.needed("dask", f"no worker within {self._wait_s:g} s", "start workers"):
                 client.wait_for_workers(1, timeout=self._wait_s)
             self.workers = self.live_workers()
@@ -109,8 +111,7 @@ class DaskSession(contract.RelaySession):
                 self._function = client.scatter(request.payload, broadcast=True, hash=False)
             with suppress(Exception):  # a scheduler without amorsize keeps its own rule
                 client.register_plugin(OneDeath(self._group))
-                leave = client.unregister_scheduler_plugin
-                stack.callback(lambda: self.vanished() or leave(self._group))
+                stack.callback(lambda: self.vanished() or client.unregister_scheduler_plugin(group))
             self._stack = stack.pop_all()
 
     def submit(self, chunk: contract.Chunk) -> Future[Any]:

@@ -6,12 +6,14 @@ import concurrent.futures
 import functools
 import math
 import os
+import threading
 import time
 import uuid
 from abc import abstractmethod
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Collection, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from amorsize.backend import (
@@ -47,6 +49,10 @@ def whereabouts() -> tuple[str, str, int]:
     return _HERE, host_name(), os.getpid()
 
 
+_waiting, _counting = Counter[int](), threading.Lock()
+"""How many of an engine's own threads wait for runs on it, by its identity."""
+
+
 class LiveBackend(Backend):
     """What executors and pools of the user have in common: they are up, and of one size."""
 
@@ -60,6 +66,26 @@ class LiveBackend(Backend):
     @abstractmethod
     def is_up(self) -> bool:
         """Whether it still takes work."""
+
+    @contextmanager
+    def counted(self, threads: Collection[Any]) -> Iterator[Any]:
+        """The engine, while a run is on it. One of its own threads that waits for the run does
+        nothing else meanwhile: with the last of them, all would wait for each other.
+
+        Raises:
+            BackendUnavailable: if no other thread of it is left.
+        """
+        within, key = threading.current_thread() in threads, id(self._engine)
+        with _counting:
+            if within and _waiting[key] + 1 >= self._workers:
+                why = "this is one of its own tasks, and no other thread of it is free to run any"
+                raise BackendUnavailable(self.name, why, "use 'threads', or no backend by name")
+            _waiting[key] += within
+        try:
+            yield self._engine
+        finally:
+            with _counting:
+                _waiting[key] -= within
 
     def availability(self) -> Availability:
         """Usable until its owner ends it."""
@@ -111,7 +137,7 @@ class LiveExecutor(LiveBackend):
 
     def open(self, request: OpenRequest) -> Session:
         """A session that leaves the executor as it is."""
-        context: AbstractContextManager[Executor] = nullcontext(self._engine)
+        context = self.counted(getattr(self._engine, "_threads", None) or ())
         return LiveExecutorSession(self.name, self.traits, request, context, owned=False)
 
 
@@ -147,7 +173,8 @@ class LivePool(LiveBackend):
 
     def open(self, request: OpenRequest) -> Session:
         """A session that leaves the pool as it is."""
-        return PoolSession(self.name, self._engine, request, shares=self.traits.shares_memory)
+        context = self.counted(getattr(self._engine, "_pool", ()))
+        return PoolSession(self.name, context, request, shares=self.traits.shares_memory)
 
 
 class PoolSession(RelaySession):
@@ -159,9 +186,12 @@ class PoolSession(RelaySession):
     between two looks is missed.
     """
 
-    def __init__(self, name: str, pool: Any, request: OpenRequest, *, shares: bool) -> None:
+    def __init__(
+        self, name: str, pool: AbstractContextManager[Any], request: OpenRequest, *, shares: bool
+    ) -> None:
         super().__init__(name)
-        self._pool, self._request = pool, request
+        self._stack = ExitStack()
+        self._pool, self._request = self._stack.enter_context(pool), request
         self._shipment = None if shares else Shipment(request.payload)
         self._queue: deque[tuple[Future[Any], Chunk, Any]] = deque()
         self._out: set[Future[Any]] = set()
@@ -249,3 +279,4 @@ class PoolSession(RelaySession):
         tell_of_late_chunks(self._name, len(self._out) if cancel else 0)
         if self._shipment is not None:
             self._shipment.close()
+        self._stack.close()

@@ -153,3 +153,24 @@ def test_a_worker_that_a_pool_has_started_meanwhile_is_watched() -> None:
         gone = eventually(session.vanished)
         session.close(cancel=True)
     assert "exited with code -9" in str(gone)
+
+
+@pytest.mark.parametrize("make", [ThreadPoolExecutor, ThreadPool])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_task_of_a_pool_does_not_wait_for_itself(make: Any, threads: int) -> None:
+    """One of two threads may wait for the other, which runs the items; of one, nobody is left."""
+    pool = make(threads)
+
+    def inner(number: int) -> list[int]:
+        return amorsize.map(double, range(number, number + 50), backend=pool)
+
+    def outer() -> Any:
+        return pool.submit(inner, 3).result() if make is ThreadPoolExecutor else pool.apply(inner, (3,))
+
+    if threads > 1:
+        assert outer() == [double(item) for item in range(3, 53)]
+    else:
+        with pytest.raises(BackendUnavailable, match="its own tasks"):
+            outer()
+    assert amorsize.map(double, range(50), backend=pool) == [double(item) for item in range(50)]
+    pool.shutdown() if make is ThreadPoolExecutor else pool.terminate()
