@@ -206,10 +206,9 @@ class Journal:
         for position, item in enumerate(items, start):
             if _is_checked(position):
                 with self._telling():
-                    self._check_item(position, item)
+                    self._check_item(position, item, fingerprint.digest(item))
 
-    def _check_item(self, position: int, item: Any) -> None:
-        digest = fingerprint.digest(item)
+    def _check_item(self, position: int, item: Any, digest: bytes) -> None:
         self._db.execute("INSERT OR IGNORE INTO items VALUES (?, ?)", (position, digest))
         where = "SELECT digest FROM items WHERE position = ?"
         if self._db.execute(where, (position,)).fetchone()[0] != digest:
@@ -217,7 +216,9 @@ class Journal:
             raise JournalRefused(self.path, why, _ANEW)
 
     def check_data(self, source: Source) -> None:
-        """Check some items now where that reads nothing ahead, the others as they are read."""
+        """Check some items now where that reads nothing ahead, the others as they are read. Those
+        that were looked at before count as they were then: the function may have changed them.
+        """
         if not isinstance(source, IndexedSource):
             source.on_read = self.check_items
             return
@@ -226,7 +227,9 @@ class Journal:
         with self._telling():
             self._db.execute("BEGIN")
             for position in sorted(spread if length else ()):
-                self._check_item(position, source.item(position))
+                item, known = source.item(position), source.digests
+                digest = known.get(position) or fingerprint.digest(item)
+                self._check_item(position, item, known.setdefault(position, digest))
             self._db.execute("COMMIT")
 
     def add(self, start: int, values: list[Any], *, at_once: bool = True) -> None:

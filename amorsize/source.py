@@ -47,6 +47,8 @@ class IndexedSource(ABC):
     def __init__(self, data: Any) -> None:
         self.data = data
         self.length: int = len(data)
+        self.digests: dict[int, bytes] = {}
+        """Of items that a journal was checked against, as they were then: they may change."""
 
     @abstractmethod
     def items(self, start: int, stop: int) -> Iterable[Any]:

@@ -192,6 +192,52 @@ def test_a_refused_journal_stays_as_it_is(path: Path) -> None:
     assert plan.sampled == 0
 
 
+def _grow(item: list[int]) -> int:
+    item.append(1)
+    return len(item)
+
+
+def _singles() -> list[list[int]]:
+    return [[x] for x in range(200)]
+
+
+@pytest.mark.parametrize("backend", [None, *BACKENDS])
+def test_a_function_that_changes_its_items(backend: str | None, path: Path) -> None:
+    for _ in range(2):  # the second time with items as they were
+        assert amorsize.map(_grow, _singles(), backend=backend, journal=path) == [2] * 200
+    with pytest.raises(JournalRefused, match="other data: item 3 "):
+        amorsize.map(_grow, [[x] if x != 3 else [] for x in range(200)], journal=path)
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_a_plan_that_changes_its_items_runs_again(planned: bool, path: Path) -> None:
+    with_journal: Any = {"journal": path} if planned else {}
+    plan = amorsize.plan(_grow, _singles(), backend="serial", **with_journal)
+    for _ in range(2):
+        assert plan.run(journal=path) == [2] * 200
+    if planned:  # a file that is exchanged is still known by the items as they were
+        path.unlink()
+        plan.run()
+        assert len(amorsize.map(_grow, _singles(), journal=path)) == 200
+        with pytest.raises(JournalRefused, match="other data: item 0 "):
+            amorsize.map(_grow, [[] for _ in range(200)], journal=path)
+
+
+def test_an_interrupted_run_that_changes_its_items(path: Path) -> None:
+    def grow(item: list[int]) -> int:
+        if item == [150] and not path.with_name("mended").exists():
+            raise ValueError("cannot do 150")
+        return _grow(item)
+
+    data = _singles()
+    with pytest.raises(ValueError, match="cannot do 150"):
+        amorsize.map(grow, data, backend="serial", journal=path)
+    path.with_name("mended").touch()
+    with pytest.raises(JournalRefused, match="other data: item 0 "):
+        amorsize.map(grow, data, journal=path)
+    assert amorsize.map(grow, _singles(), journal=path) == [2] * 200
+
+
 # -- damage -----------------------------------------------------------------------------------
 
 
