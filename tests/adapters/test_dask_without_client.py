@@ -87,3 +87,35 @@ def test_an_interrupted_start_leaves_nothing_and_can_be_repeated(tmp_path: Path)
     script.write_text(INTERRUPTED)
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     assert done.stdout == "interrupted [] False\n" * 3 + "True\n", done.stderr
+
+
+ASYNCHRONOUS = """
+import asyncio, distributed, faulthandler, amorsize
+faulthandler.dump_traceback_later(60, exit=True)
+async def main():
+    how = dict(processes=False, asynchronous=True, n_workers=1, dashboard_address=None)
+    async with distributed.Client(**how):
+        return amorsize.map(lambda item: sum(range(200_000)) * 0 + item, range(200))
+if __name__ == "__main__":
+    print(asyncio.run(main()) == list(range(200)))
+"""
+
+
+def test_an_asynchronous_client_that_nobody_asked_for_is_not_waited_for() -> None:
+    done = subprocess.run([sys.executable, "-c", ASYNCHRONOUS], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr[-2000:]
+
+
+ADAPTIVE = """
+import distributed, amorsize
+if __name__ == "__main__":
+    how = dict(n_workers=0, threads_per_worker=1, processes=False, dashboard_address=None)
+    with distributed.LocalCluster(**how) as cluster, distributed.Client(cluster) as client:
+        cluster.adapt(minimum=0, maximum=1)
+        print(amorsize.map(abs, range(-9, 9), backend=client) == list(map(abs, range(-9, 9))))
+"""
+
+
+def test_a_cluster_that_has_adapted_itself_to_nothing_is_woken() -> None:
+    done = subprocess.run([sys.executable, "-c", ADAPTIVE], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr[-2000:]

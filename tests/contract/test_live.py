@@ -6,6 +6,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import nullcontext
 from multiprocessing.pool import Pool, ThreadPool
 from typing import Any
 
@@ -145,7 +146,7 @@ def test_a_worker_that_a_pool_has_started_meanwhile_is_watched() -> None:
     request = OpenRequest(double, 1)
     with SPAWN.Pool(1, maxtasksperchild=1) as pool:
         (first,) = workers = pool._pool  # type: ignore[attr-defined]
-        session = PoolSession("Pool", pool, request, shares=False)
+        session = PoolSession("Pool", nullcontext(pool), request, shares=False)
         assert pool.apply(double, (1,)) == 2
         assert eventually(lambda: workers and workers[0] is not first)
         assert session.vanished() is None
@@ -165,7 +166,11 @@ def test_a_task_of_a_pool_does_not_wait_for_itself(make: Any, threads: int) -> N
         return amorsize.map(double, range(number, number + 50), backend=pool)
 
     def outer() -> Any:
-        return pool.submit(inner, 3).result() if make is ThreadPoolExecutor else pool.apply(inner, (3,))
+        return (
+            pool.submit(inner, 3).result()
+            if make is ThreadPoolExecutor
+            else pool.apply(inner, (3,))
+        )
 
     if threads > 1:
         assert outer() == [double(item) for item in range(3, 53)]
