@@ -43,7 +43,7 @@ from amorsize.interrupts import (
     unchanged_environment,
 )
 from amorsize.on_demand import loader
-from amorsize.packing import FunctionPayload, Packed, Parcel, innermost
+from amorsize.packing import FunctionPayload, Packed, Parcel, innermost, sent_as_by
 from amorsize.rooms import copied, room
 from amorsize.source import IndexedSource, Span
 from amorsize.work import Chunk, OpenRequest
@@ -446,6 +446,7 @@ __all__ = [
     "run_chunk",
     "run_packed",
     "run_shipped",
+    "sent_as_by",
     "settle_in",
     "shielded",
     "starting_quietly",

@@ -7,6 +7,7 @@ happens only on what this process, or a worker it started, has written.
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import io
 import pickle
@@ -29,6 +30,15 @@ two of them; smaller ones are as fast inside the engine's own."""
 _NAMED = (type, FunctionType, TypeVar)
 """What pickle finds by module and name."""
 _loaded: OrderedDict[str, Callable[[Any], Any]] = OrderedDict()
+
+
+class _Here(threading.local):
+    """What this thread does."""
+
+    packs = False
+
+
+_here = _Here()
 
 
 class Packed:
@@ -151,13 +161,35 @@ def dumps(value: Any) -> bytes:
         return data
 
 
+def sent_as_by(pickler: Any, kind: type) -> None:
+    """Have objects of an engine's ``kind`` travel as the engine's own ``pickler`` sends them. All
+    pickling and copying of them elsewhere stays as it is, and so does this if the pickler knows
+    none of them, as in another version of the engine.
+    """
+
+    def reduced(value: Any) -> Any:
+        own = getattr(pickler, "dispatch_table", {}).get(kind) if _here.packs else None
+        return value.__reduce_ex__(PROTOCOL) if own is None else own(value)
+
+    copyreg.pickle(kind, reduced)
+
+
 def _dump(dumps: Callable[..., bytes], value: Any) -> Packed:
     buffers: list[pickle.PickleBuffer] = []
-    data = dumps(value, protocol=PROTOCOL, buffer_callback=buffers.append)
+    data = _sent(dumps, value, buffer_callback=buffers.append)
     # A buffer that is not contiguous cannot travel as raw bytes: let pickle copy those in band.
     if any(not _is_contiguous(buffer) for buffer in buffers):
-        return Packed(dumps(value, protocol=PROTOCOL))
+        return Packed(_sent(dumps, value))
     return Packed(data, tuple(buffers))
+
+
+def _sent(dumps: Callable[..., bytes], value: Any, **how: Any) -> bytes:
+    """Pickle what travels (see ``sent_as_by``)."""
+    before, _here.packs = _here.packs, True
+    try:
+        return dumps(value, protocol=PROTOCOL, **how)
+    finally:
+        _here.packs = before
 
 
 def _is_contiguous(buffer: pickle.PickleBuffer) -> bool:
@@ -251,7 +283,7 @@ def pack_function(function: Callable[[Any], Any]) -> FunctionPayload:
             if module is not None:
                 cloudpickle.register_pickle_by_value(module)
             try:
-                data = cloudpickle.dumps(function, protocol=PROTOCOL)
+                data = _sent(cloudpickle.dumps, function)
             finally:
                 if module is not None:
                     cloudpickle.unregister_pickle_by_value(module)

@@ -53,10 +53,12 @@ class RayBackend(Backend):
         return ray is not None and hasattr(ray, "is_initialized") and bool(ray.is_initialized())
 
     def availability(self) -> Availability:
-        """Installed, and whether a session is up."""
+        """Installed, and whether a session is up, whose references can travel from then on."""
         if not contract.is_installed("ray"):
             return Availability(False, "Ray is not installed", REMEDY)
         if self.session_is_up():
+            import amorsize_ray.session  # noqa: F401
+
             return Availability(True, "the session that is up", running=True)
         return Availability(True, "no session: a local one is started for each run")
 

@@ -20,15 +20,13 @@ _EMBED_BYTES = 10_000
 """Functions up to this size travel inside each task; larger ones lie in the object store and
 are fetched once by each worker."""
 LOSSES = (
-    exceptions.WorkerCrashedError,
-    exceptions.NodeDiedError,
-    exceptions.OutOfMemoryError,
-    exceptions.LocalRayletDiedError,
-    exceptions.ObjectLostError,
-    exceptions.TaskCancelledError,
-)
+    exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError,
+    exceptions.LocalRayletDiedError, exceptions.ObjectLostError, exceptions.TaskCancelledError,
+)  # fmt: skip
 """Errors that mean that a chunk's worker, node or result vanished."""
 
+# Here and in workers: a reference pickled otherwise forgets its owner, and nobody ever gets it.
+contract.sent_as_by(ray.cloudpickle.CloudPickler, ray.ObjectRef)
 _fetched: dict[str, Callable[[Any], Any]] = {}
 """In a worker: the latest function from the object store, by its digest."""
 

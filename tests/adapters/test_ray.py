@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copyreg
 import os
+import pickle
 import signal
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
@@ -42,6 +45,52 @@ def test_error_and_index(ray: Any) -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         amorsize.map(lambda x: 1 / (x - 137), range(300), backend="ray")
     assert any("item 137" in note for note in caught.value.__notes__)
+
+
+def fetched(ref: Any) -> Any:
+    import ray
+
+    return ray.get(ref, timeout=30)
+
+
+def added(ref: Any, x: int) -> Any:
+    return fetched(ref) + x
+
+
+def put(x: int) -> Any:
+    import ray
+
+    return ray.put(x)
+
+
+def test_references_travel_as_items(ray: Any) -> None:
+    refs = [ray.put(x) for x in range(40)]
+    assert amorsize.map(fetched, refs, backend="ray") == list(range(40))
+    assert amorsize.plan(fetched, refs, backend="ray").run() == list(range(40))
+
+
+def test_references_travel_with_the_function(ray: Any) -> None:
+    expected, ref = list(range(7, 47)), ray.put(7)
+    assert amorsize.map(partial(added, ref), range(40), backend="ray") == expected
+    assert amorsize.map(lambda x: added(ref, x), range(40), backend="ray") == expected
+    assert amorsize.plan(partial(added, ref), range(40), backend="ray").run() == expected
+
+
+def test_references_travel_as_results(ray: Any) -> None:
+    refs = amorsize.map(put, range(40), backend="ray")
+    assert ray.get(refs, timeout=30) == list(range(40))
+
+
+def test_references_are_pickled_elsewhere_as_ever(ray: Any) -> None:
+    """Ray would keep their objects for ever."""
+    ref = ray.put(7)
+    amorsize.map(fetched, [ref], backend="ray")
+    ours = pickle.dumps(ref)
+    reduced = copyreg.dispatch_table.pop(ray.ObjectRef)
+    try:
+        assert ours == pickle.dumps(ref)
+    finally:
+        copyreg.pickle(ray.ObjectRef, reduced)
 
 
 def test_arrays_come_back_writable(ray: Any) -> None:
