@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import concurrent.futures
+import concurrent.futures.thread
+import os
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import cache
 from typing import Any, ParamSpec, TypeVar
 
 from amorsize import checking
@@ -144,6 +149,30 @@ class _Spread:
         return self._function(*item)
 
 
+_alive: weakref.WeakValueDictionary[int, _Map[Any]] = weakref.WeakValueDictionary()
+"""The maps that the exit of the interpreter sees to, by identity."""
+
+
+@cache
+def _run_maps_at_exit() -> None:
+    """Ask for it, once, and after the engines that are loaded: these end after the maps.
+    (``atexit`` would come too late for engines, and for threads that have to start.)
+    """
+    register = getattr(threading, "_register_atexit", atexit.register)
+    with suppress(RuntimeError):  # the interpreter exits already
+        register(_run_to_end)
+
+
+def _run_to_end() -> None:
+    """Run what is left of this process's own maps; those of the process it was forked from
+    are not its own.
+    """
+    for ref in _alive.valuerefs():
+        one = ref()
+        if one is not None and one.home == os.getpid():
+            one.run_to_end()
+
+
 class _Map(Iterator[R]):
     """The results of one map. It runs in the thread of its reader if that comes soon, else in
     one of its own.
@@ -152,6 +181,7 @@ class _Map(Iterator[R]):
     def __init__(
         self, begin: Callable[[], Iterator[R]], timeout: float | None, total: int | None
     ) -> None:
+        self.home = os.getpid()
         self._begin = begin
         self._left = total  # items; None if they are read as they are needed
         self._context = CallersContext()
@@ -166,6 +196,8 @@ class _Map(Iterator[R]):
         self._reading = threading.RLock()  # held by the one thread that is at the stream
         self._stream: Iterator[R] | None = None
         self._pulling = False
+        _alive[id(self)] = self
+        _run_maps_at_exit()
         if timeout is not None:  # a reader that must not wait cannot work
             self._run_alone()
         elif total is not None:

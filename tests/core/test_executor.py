@@ -7,6 +7,9 @@ import gc
 import itertools
 import operator
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -263,6 +266,66 @@ def test_no_thread_is_left() -> None:
         assert list(executor.map(spin, range(COUNT)))
         executor.map(spin, range(10))
     assert set(threading.enumerate()) <= before
+
+
+def run_script(body: str) -> str:
+    """What a script prints that ends with ``body``."""
+    head = """
+        import itertools, os
+        from concurrent.futures import ThreadPoolExecutor
+        import amorsize
+        def say(item):
+            os.write(1, f"{item} ".encode())
+            return item
+    """
+    script = textwrap.dedent(head) + textwrap.dedent(body)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert not done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("how", ["'serial'", "'threads'", "'multiprocessing'", "POOL"])
+def test_the_exit_of_the_interpreter_waits_for_maps(how: str) -> None:
+    how = how.replace("POOL", "ThreadPoolExecutor(2)")
+    said = run_script(f"""
+        executor = amorsize.Executor(2, backend={how})
+        executor.map(say, range(50))
+        half = executor.map(say, range(50, 100))
+        next(half)
+    """)
+    assert sorted(map(int, said.split())) == list(range(100))
+
+
+def test_the_exit_of_the_interpreter_runs_no_other_maps() -> None:
+    said = run_script("""
+        executor = amorsize.Executor(2, backend="serial")
+        read = executor.map(say, range(3))
+        list(read)
+        endless = executor.map(abs, itertools.count(), buffersize=2)
+        next(endless)
+        timed = executor.map(abs, itertools.count(), buffersize=2, timeout=600)
+        next(timed)
+        other = amorsize.Executor(2, backend="serial")
+        closed = other.map(say, range(10))
+        other.shutdown(cancel_futures=True)
+    """)
+    assert said.split() == ["0", "1", "2"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_process_does_not_run_its_parents_maps() -> None:
+    said = run_script("""
+        import multiprocessing
+        executor = amorsize.Executor(2, backend="serial")
+        results = executor.map(say, range(20))
+        next(results)
+        child = multiprocessing.get_context("fork").Process(target=abs, args=(1,))
+        child.start()
+        child.join()
+    """)
+    assert sorted(map(int, said.split())) == list(range(20))
 
 
 def test_a_library_that_takes_an_executor_may_have_this_one() -> None:
