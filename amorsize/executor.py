@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import concurrent.futures
+import concurrent.futures.thread
+import os
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import cache
 from typing import Any, ParamSpec, TypeVar
 
 from amorsize import checking
@@ -102,6 +107,7 @@ class Executor(concurrent.futures.Executor):
         items: Iterable[Any] = iterables[0] if one else zip(*iterables, strict=False)
         if buffersize is None and not isinstance(items, range | tuple):
             items = list(items)  # as it is now, whatever becomes of it
+        total = len(items) if buffersize is None else None  # type: ignore[arg-type]
         function: Callable[[Any], R] = fn if one else _Spread(fn)
 
         def begin() -> Iterator[R]:
@@ -109,18 +115,20 @@ class Executor(concurrent.futures.Executor):
 
         with self._lock:
             self._check_open()
-            started = _Map(begin, timeout, lazily=buffersize is not None)
+            started = _Map(begin, timeout, total)
             self._maps.add(started)
         return started
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the executor: what was asked for is done first, unless ``cancel_futures``."""
+        """End the executor: what was asked for is done first, unless ``cancel_futures``: then
+        who reads on gets ``CancelledError`` after the results that are ready.
+        """
         with self._lock:
             self._ended = True
             threads, maps = self._threads, list(self._maps)
         for one in maps:
             if cancel_futures:
-                one.close()
+                one.close(wait=wait)
             else:
                 one.finish(wait=wait)
         if threads is not None:
@@ -141,68 +149,100 @@ class _Spread:
         return self._function(*item)
 
 
+_alive: weakref.WeakValueDictionary[int, _Map[Any]] = weakref.WeakValueDictionary()
+"""The maps that the exit of the interpreter sees to, by identity."""
+
+
+@cache
+def _run_maps_at_exit() -> None:
+    """Ask for it, once, and after the engines that are loaded: these end after the maps.
+    (``atexit`` would come too late for engines, and for threads that have to start.)
+    """
+    register = getattr(threading, "_register_atexit", atexit.register)
+    with suppress(RuntimeError):  # the interpreter exits already
+        register(_run_to_end)
+
+
+def _run_to_end() -> None:
+    """Run what is left of this process's own maps; those of the process it was forked from
+    are not its own.
+    """
+    for ref in _alive.valuerefs():
+        one = ref()
+        if one is not None and one.home == os.getpid():
+            one.run_to_end()
+
+
 class _Map(Iterator[R]):
     """The results of one map. It runs in the thread of its reader if that comes soon, else in
     one of its own.
     """
 
     def __init__(
-        self, begin: Callable[[], Iterator[R]], timeout: float | None, *, lazily: bool
+        self, begin: Callable[[], Iterator[R]], timeout: float | None, total: int | None
     ) -> None:
-        self._begin, self._lazily = begin, lazily
+        self.home = os.getpid()
+        self._begin = begin
+        self._left = total  # items; None if they are read as they are needed
         self._context = CallersContext()
         self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._news = threading.Condition(threading.RLock())
+        self._news = threading.Condition(threading.RLock())  # of what is below; held briefly
         self._ready: deque[R] = deque()
         self._error: BaseException | None = None
         self._over = self._stop = False
-        self._stream: Iterator[R] | None = None
-        self._thread: threading.Thread | None = None
+        self._worker: threading.Thread | None = None  # keeps results for the readers
+        self._thread: threading.Thread | None = None  # a worker of the map's own
         self._timer: threading.Timer | None = None
+        self._reading = threading.RLock()  # held by the one thread that is at the stream
+        self._stream: Iterator[R] | None = None
+        self._pulling = False
+        _alive[id(self)] = self
+        _run_maps_at_exit()
         if timeout is not None:  # a reader that must not wait cannot work
             self._run_alone()
-        elif not lazily:
+        elif total is not None:
             self._timer = threading.Timer(_PATIENCE_S, self._run_alone)
             self._timer.daemon = True
             self._timer.start()
 
     def __next__(self) -> R:
-        self._claim()
-        with self._news:
-            if self._thread is not None:
-                self._await()
-            if self._ready:
-                return self._ready.popleft()
-            if self._error is not None:
-                error, self._error, self._over = self._error, None, True
-                raise error
-            if self._over or self._stream is None:
-                raise StopIteration
-            return next(self._stream)
+        self._quiet()
+        if self._unkept():
+            with self._reading:
+                if self._unkept():  # still so, after another reader
+                    return self._read()
+        return self._take()
 
-    def close(self) -> None:
-        """Cancel what has not run."""
+    def close(self, *, wait: bool = True) -> None:
+        """Cancel what has not run; a reader is told so after the results that are ready."""
         self._quiet()
         with self._news:
+            if not self._ended() and self._left != 0:
+                self._error = concurrent.futures.CancelledError()
             self._stop = self._over = True
-            stream, thread = self._stream, self._thread
-        if thread is not None:
+            self._news.notify_all()
+            thread = self._thread
+        if thread is not None and wait:
             thread.join()
-        elif stream is not None:
-            stream.close()  # type: ignore[attr-defined]
+        self._end(wait=wait)
 
     def finish(self, *, wait: bool) -> None:
         """See to it that all items run; results are kept for the reader."""
         self._quiet()
-        with self._news:
-            if self._thread is None and not (self._over or self._lazily):
-                if wait:
-                    self._work(self._stream)
-                else:
-                    self._run_alone()
-            thread = self._thread
-        if thread is not None and wait:
-            thread.join()
+        if self._left is not None:
+            if not wait:
+                self._run_alone()
+            elif self._employ(threading.current_thread()):
+                self._work()
+        if wait:
+            self._wait_for_worker()
+
+    def run_to_end(self) -> None:
+        """The interpreter exits: only a map that need not be read runs on."""
+        if self._left is not None:
+            self.finish(wait=True)
+        elif self._thread is not None:
+            self.close()
 
     def _quiet(self) -> None:
         """No timer any more; where it has fired, its thread is the map's."""
@@ -212,47 +252,116 @@ class _Map(Iterator[R]):
             timer.join()
             self._timer = None
 
-    def _claim(self) -> None:
-        """Let the reader's thread do the work, unless another one is at it."""
-        self._quiet()
+    def _ended(self) -> bool:
+        return self._over or self._error is not None
+
+    def _unkept(self) -> bool:
+        """Whether readers do the work."""
         with self._news:
-            if self._stream is None and self._thread is None and not self._over:
-                try:
-                    self._stream = self._begin()
-                except BaseException:
-                    self._over = True
-                    raise
+            return self._worker is None and not self._ended()
+
+    def _employ(self, thread: threading.Thread) -> bool:
+        """Let a thread do all that is left, unless there is none or another one does it."""
+        with self._news:
+            if employed := self._unkept():
+                self._worker = thread
+            return employed
 
     def _run_alone(self) -> None:
+        thread = threading.Thread(target=self._context.run, args=(self._work,), name="amorsize-map")
         with self._news:
-            if self._thread is None and not self._over:
-                self._thread = threading.Thread(
-                    target=self._context.run,
-                    args=(self._work, self._stream),
-                    name="amorsize-map",
-                )
-                self._thread.start()
+            if self._employ(thread):
+                self._thread = thread
+                thread.start()
 
-    def _work(self, stream: Iterator[R] | None) -> None:
+    def _wait_for_worker(self) -> None:
+        worker = self._worker
+        if worker is None or worker is threading.current_thread():
+            return
+        with self._news:
+            self._news.wait_for(self._ended)
+        if self._thread is not None:
+            self._thread.join()
+
+    def _pull(self) -> R:
+        """The next result from the stream, in the thread that is reading."""
+        self._pulling = True
+        try:
+            if self._stream is None:
+                self._stream = self._begin()
+            value = next(self._stream)
+        finally:
+            self._pulling = False
+        if self._left:
+            self._left -= 1
+        return value
+
+    def _read(self) -> R:
+        """Pull for a reader, who gets what ends the map, too."""
+        try:
+            value = self._pull()
+        except BaseException:
+            with self._news:
+                self._over, self._error = True, None
+                self._news.notify_all()
+            raise
+        if self._stop:
+            self._end(wait=False)
+        return value
+
+    def _end(self, *, wait: bool) -> None:
+        """Close the stream; who is at it now and is not waited for does so next."""
+        if self._reading.acquire(blocking=wait):
+            try:
+                if self._stream is not None and not self._pulling:
+                    self._stream.close()  # type: ignore[attr-defined]
+            finally:
+                self._reading.release()
+
+    def _work(self) -> None:
         """Keep all results, and what ends them."""
         error: BaseException | None = None
         try:
-            for value in self._begin() if stream is None else stream:
-                with self._news:
-                    self._ready.append(value)
-                    self._news.notify_all()
-                if self._stop:
-                    break
+            while self._keep_one():
+                pass
+        except StopIteration:
+            pass
         except BaseException as raised:
             error = raised
         with self._news:
-            self._error, self._over = error, error is None
+            if not self._over:
+                self._error, self._over = error, error is None
             self._news.notify_all()
+        if self._stop:
+            self._end(wait=False)
         if self._thread is None and error is not None and not isinstance(error, Exception):
             raise error  # Ctrl-C in the thread that shuts down is not an item's
 
+    def _keep_one(self) -> bool:
+        """Keep the next result; false where nobody is to have it."""
+        with self._reading:
+            if self._over:  # cancelled, or a reader came to the end
+                return False
+            value = self._pull()
+        with self._news:
+            if not self._over:
+                self._ready.append(value)
+                self._news.notify_all()
+            return not self._over
+
+    def _take(self) -> R:
+        """The next of the results that are kept, or what ended them."""
+        with self._news:
+            self._await()
+            if self._ready:
+                return self._ready.popleft()
+            if self._error is not None:
+                error, self._error, self._over = self._error, None, True
+                raise error
+            raise StopIteration
+
     def _await(self) -> None:
-        while not (self._ready or self._over or self._error):
+        while not (self._ready or self._ended()):
             left = None if self._deadline is None else self._deadline - time.monotonic()
             if left is not None and left <= 0:
                 self._stop = self._over = True

@@ -7,6 +7,9 @@ import gc
 import itertools
 import operator
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -122,7 +125,105 @@ def test_cancel_futures_drops_what_has_not_run(calls: Callable[..., Any]) -> Non
     executor = make("threads")
     results = executor.map(calls, range(10))
     executor.shutdown(cancel_futures=True)
+    with pytest.raises(concurrent.futures.CancelledError):
+        list(results)
     assert list(results) == []
+
+
+def test_results_that_are_ready_come_before_the_cancellation() -> None:
+    """The map has a thread of its own, which is at an item that waits."""
+    executor, there, release = make("serial"), threading.Event(), threading.Event()
+
+    def item(number: int) -> int:
+        if number == 900:
+            there.set()
+            release.wait(20)
+        return number
+
+    results = executor.map(item, range(1000), timeout=600)
+    got = [next(results)]
+    assert there.wait(30)
+    executor.shutdown(wait=False, cancel_futures=True)
+    with pytest.raises(concurrent.futures.CancelledError):
+        got.extend(results.__next__() for _ in range(1000))
+    release.set()
+    assert got == list(range(len(got)))
+    assert 1 < len(got) <= 900
+
+
+def test_what_was_read_to_its_end_is_not_cancelled() -> None:
+    executor = make()
+    results, none = executor.map(abs, range(3)), executor.map(abs, [])
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    executor.shutdown(cancel_futures=True)
+    assert list(results) == list(none) == []
+
+
+class Reader(threading.Thread):
+    """Reads a map whose items wait for ``release``; it waits itself once it is made."""
+
+    def __init__(self, executor: amorsize.Executor) -> None:
+        super().__init__(daemon=True)
+        self.executor = executor
+        self.error: BaseException | None = None
+        self.got: list[bool] = []
+        self.begun, self.release = threading.Event(), threading.Event()
+        self.start()
+        assert self.begun.wait(30)
+
+    def item(self, _: int) -> bool:
+        self.begun.set()
+        return self.release.wait(20)
+
+    def run(self) -> None:
+        try:
+            self.got.extend(self.executor.map(self.item, range(400)))
+        except BaseException as error:
+            self.error = error
+
+    def let(self) -> None:
+        self.release.set()
+        self.join(60)
+
+
+@pytest.mark.parametrize("named", ["serial", "threads"])
+def test_a_reader_in_another_thread_is_told_of_the_cancellation(named: str) -> None:
+    reader = Reader(make(named))
+    reader.executor.shutdown(wait=False, cancel_futures=True)
+    reader.let()
+    assert isinstance(reader.error, concurrent.futures.CancelledError)
+    assert len(reader.got) < 400
+
+
+@pytest.mark.parametrize("named", ["serial", "threads"])
+def test_shutdown_need_not_wait_for_a_reader(named: str) -> None:
+    reader = Reader(make(named))
+    reader.executor.shutdown(wait=False)  # comes back though no item ends before ``let``
+    reader.let()
+    assert reader.error is None
+    assert reader.got == [True] * 400
+
+
+def test_an_item_may_cancel_its_own_map() -> None:
+    with make("serial") as executor:
+
+        def cancel(item: int) -> int:
+            executor.shutdown(wait=False, cancel_futures=True)
+            return item
+
+        results = executor.map(cancel, range(10))
+        assert next(results) == 0
+        with pytest.raises(concurrent.futures.CancelledError):
+            next(results)
+
+
+def test_several_readers_share_a_map() -> None:
+    with make("threads") as executor:
+        results = executor.map(spin, range(COUNT))
+        with concurrent.futures.ThreadPoolExecutor(4) as readers:
+            shares = [readers.submit(list, results) for _ in range(4)]
+        got = itertools.chain.from_iterable(share.result() for share in shares)
+        assert sorted(got) == [x * x for x in range(COUNT)]
 
 
 def test_buffersize_reads_as_it_goes() -> None:
@@ -165,6 +266,66 @@ def test_no_thread_is_left() -> None:
         assert list(executor.map(spin, range(COUNT)))
         executor.map(spin, range(10))
     assert set(threading.enumerate()) <= before
+
+
+def run_script(body: str) -> str:
+    """What a script prints that ends with ``body``."""
+    head = """
+        import itertools, os
+        from concurrent.futures import ThreadPoolExecutor
+        import amorsize
+        def say(item):
+            os.write(1, f"{item} ".encode())
+            return item
+    """
+    script = textwrap.dedent(head) + textwrap.dedent(body)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert not done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("how", ["'serial'", "'threads'", "'multiprocessing'", "POOL"])
+def test_the_exit_of_the_interpreter_waits_for_maps(how: str) -> None:
+    how = how.replace("POOL", "ThreadPoolExecutor(2)")
+    said = run_script(f"""
+        executor = amorsize.Executor(2, backend={how})
+        executor.map(say, range(50))
+        half = executor.map(say, range(50, 100))
+        next(half)
+    """)
+    assert sorted(map(int, said.split())) == list(range(100))
+
+
+def test_the_exit_of_the_interpreter_runs_no_other_maps() -> None:
+    said = run_script("""
+        executor = amorsize.Executor(2, backend="serial")
+        read = executor.map(say, range(3))
+        list(read)
+        endless = executor.map(abs, itertools.count(), buffersize=2)
+        next(endless)
+        timed = executor.map(abs, itertools.count(), buffersize=2, timeout=600)
+        next(timed)
+        other = amorsize.Executor(2, backend="serial")
+        closed = other.map(say, range(10))
+        other.shutdown(cancel_futures=True)
+    """)
+    assert said.split() == ["0", "1", "2"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_process_does_not_run_its_parents_maps() -> None:
+    said = run_script("""
+        import multiprocessing
+        executor = amorsize.Executor(2, backend="serial")
+        results = executor.map(say, range(20))
+        next(results)
+        child = multiprocessing.get_context("fork").Process(target=abs, args=(1,))
+        child.start()
+        child.join()
+    """)
+    assert sorted(map(int, said.split())) == list(range(20))
 
 
 def test_a_library_that_takes_an_executor_may_have_this_one() -> None:
