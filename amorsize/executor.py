@@ -6,6 +6,7 @@ import atexit
 import concurrent.futures
 import concurrent.futures.thread
 import os
+import sys
 import threading
 import time
 import weakref
@@ -149,6 +150,10 @@ class _Spread:
         return self._function(*item)
 
 
+STARTS_AT_EXIT = not (3, 12) <= sys.version_info < (3, 12, 2)
+"""Whether a program that ends may start threads and processes yet: the first releases of Python
+3.12 refuse (gh-113964), and engines that wait for theirs would do so for ever."""
+
 _alive: weakref.WeakValueDictionary[int, _Map[Any]] = weakref.WeakValueDictionary()
 """The maps that the exit of the interpreter sees to, by identity."""
 
@@ -240,7 +245,8 @@ class _Map(Iterator[R]):
     def run_to_end(self) -> None:
         """The interpreter exits: only a map that need not be read runs on."""
         if self._left is not None:
-            self.finish(wait=True)
+            if STARTS_AT_EXIT:
+                self.finish(wait=True)
         elif self._thread is not None:
             self.close()
 

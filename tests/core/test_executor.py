@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import amorsize
+from amorsize.executor import STARTS_AT_EXIT
 
 COUNT = 300
 
@@ -286,6 +287,12 @@ def run_script(body: str) -> str:
     return done.stdout
 
 
+starts_at_exit = pytest.mark.skipif(
+    not STARTS_AT_EXIT, reason="this Python starts no thread and no process at its exit"
+)
+
+
+@starts_at_exit
 @pytest.mark.parametrize("how", ["'serial'", "'threads'", "'multiprocessing'", "POOL"])
 def test_the_exit_of_the_interpreter_waits_for_maps(how: str) -> None:
     how = how.replace("POOL", "ThreadPoolExecutor(2)")
@@ -314,6 +321,7 @@ def test_the_exit_of_the_interpreter_runs_no_other_maps() -> None:
     assert said.split() == ["0", "1", "2"]
 
 
+@starts_at_exit
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_a_forked_process_does_not_run_its_parents_maps() -> None:
     said = run_script("""

@@ -100,6 +100,11 @@ def test_an_interrupted_end_ends_the_session_all_the_same(monkeypatch: pytest.Mo
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(open_runs, "remove", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        results_of(run_on(session, Policy()))
+    # A shell's background job, as these tests may be, ignores it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            results_of(run_on(session, Policy()))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert session.closed == 1
