@@ -173,18 +173,15 @@ def test_an_interrupt_while_workers_are_called_leaves_none(
     def interrupted(worker: object) -> bool:
         raise KeyboardInterrupt
 
-    pids(backend)
-    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    hired = [psutil.Process(pid) for pid in pids(backend)]
     assert backend.availability().running
     monkeypatch.setattr(amorsize_local.session, "confirms", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pids(backend)
     assert not backend.availability().running
-    left = [process for process in psutil.Process().children() if process.pid in before]
-    servers = [process for process in left if "forkserver" in " ".join(process.cmdline())]
-    trackers = [process for process in left if "resource_tracker" in " ".join(process.cmdline())]
-    assert set(left) == {*servers, *trackers}
-    assert not [child for server in servers for child in server.children()]
+    assert hired
+    _, left = psutil.wait_procs(hired, 10)
+    assert not left
 
 
 def test_workers_nobody_calls_end_by_themselves(backend: Backend) -> None:

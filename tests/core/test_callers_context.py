@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import multiprocessing
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 
 import amorsize
 from amorsize.backend import CallersContext
+from amorsize_local.processes import ProcessBackend
 
 NAME: ContextVar[str] = ContextVar("NAME")
 HOW: dict[str, Any] = {"workers": 2, "chunk_size": 5}
@@ -30,7 +32,7 @@ def _caller() -> Iterator[None]:
     NAME.reset(token)
 
 
-@pytest.fixture(params=["threads", "executor", "pool", "multiprocessing"])
+@pytest.fixture(params=["threads", "executor", "pool", "fork"])
 def backend(request: pytest.FixtureRequest) -> Iterator[Any]:
     if request.param == "executor":
         with ThreadPoolExecutor(2) as executor:
@@ -39,6 +41,10 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Any]:
     elif request.param == "pool":
         with ThreadPool(2) as pool:
             yield pool
+    elif request.param == "fork":
+        if "fork" not in multiprocessing.get_all_start_methods():
+            pytest.skip("no forks here")
+        yield ProcessBackend("fork")
     else:
         yield request.param
 
