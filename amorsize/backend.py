@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from amorsize.ending import LATE_S, ending_processes, killing, tell_of_late_chunks
     from amorsize.executors import ExecutorBackend, ExecutorSession
     from amorsize.keywords import Keywords
+    from amorsize.meanwhile import Meanwhile
     from amorsize.offspring import kept_from_children
     from amorsize.plans import Plan
     from amorsize.probes import Limits
@@ -410,6 +411,7 @@ __all__ = [
     "IndexedSource",
     "Keywords",
     "Limits",
+    "Meanwhile",
     "OpenRequest",
     "Outcome",
     "Packed",
@@ -459,6 +461,7 @@ _load = loader(
     __name__,
     {
         "CallersContext": "amorsize.callers_context",
+        "Meanwhile": "amorsize.meanwhile",
         "ExecutorBackend": "amorsize.executors",
         "ExecutorSession": "amorsize.executors",
         "Keywords": "amorsize.keywords",

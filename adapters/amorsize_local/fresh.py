@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing import current_process, parent_process
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from amorsize.backend import before_termination
+from amorsize.backend import Meanwhile, before_termination
 from amorsize_local.server import serve
 
 if TYPE_CHECKING:
@@ -59,44 +58,6 @@ def _remove_folder() -> None:
     shutil.rmtree(get_temp_dir(), ignore_errors=True)
 
 
-class _Meanwhile:
-    """A change to this process while any of its threads needs it: the first one makes it, the last
-    one takes it back. Saved and restored by each thread, it could stay for good.
-
-    Args:
-        change: makes it; returns what takes it back.
-    """
-
-    def __init__(self, change: Callable[[], Callable[[], None]]) -> None:
-        self._change = change
-        self._take_back: Callable[[], None] | None = None
-        self._users, self._lock = 0, threading.RLock()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forked)
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._take_back is None:
-                self._take_back = self._change()
-            self._users += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._users = max(0, self._users - 1)  # a child may be forked within, and go on
-            if not self._users:
-                self._end()
-
-    def _end(self) -> None:
-        take_back, self._take_back = self._take_back, None
-        if take_back is not None:
-            take_back()
-
-    def _forked(self) -> None:
-        """In a child: the threads that needed it, and may have held the lock, are not here."""
-        self._users, self._lock = 0, threading.RLock()
-        self._end()
-
-
 def _be_no_daemon() -> Callable[[], None]:
     config: dict[str, Any] = getattr(current_process(), "_config", {})
     if not config.get("daemon"):
@@ -141,10 +102,10 @@ def _without_script(main: ModuleType) -> ModuleType:
     return Main("__main__")  # its __spec__ is None
 
 
-undaemonic = _Meanwhile(_be_no_daemon)
+undaemonic = Meanwhile(_be_no_daemon)
 """Lets a process that is daemonic, as workers of Dask are, start workers: multiprocessing forbids
 it, for they might outlive it; ours do not."""
-hidden_main = _Meanwhile(_hide_main)
+hidden_main = Meanwhile(_hide_main)
 """Keeps a fresh interpreter from running the user's main script again: functions of ``__main__``
 travel by value, and scripts without an ``if __name__`` guard must work."""
 

@@ -203,7 +203,6 @@ class PoolSession(RelaySession):
 
     def submit(self, chunk: Chunk) -> Future[Any]:
         """Queue a chunk here, and hand it to the pool once few others are there."""
-        self._learn()
         packed: Any = CallersContext() if self._shipment is None else chunk.pack()
         future = self.track(chunk)
         if gone := self.vanished():

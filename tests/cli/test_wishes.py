@@ -83,20 +83,21 @@ def test_items_that_raise_are_tried_again(target: Path) -> None:
     assert "failed in 2 attempts" in done.output
 
 
-def test_an_item_beyond_its_limit_is_named(target: Path) -> None:
-    done = invoke(
-        "run", f"{target}:long", "--range", "6", "--backend", "serial", "--timeout", "0.2"
-    )
+def run_limited(target: Path, limit: str) -> Result:
+    """Run items of which one takes long, with a limit of 0.2 s."""
+    done = invoke("run", f"{target}:long", "--range", "6", "--backend", "serial", limit, "0.2")
     assert done.exit_code == 1
+    return done
+
+
+def test_an_item_beyond_its_limit_is_named(target: Path) -> None:
+    done = run_limited(target, "--timeout")
     assert "Error: the item took longer than its timeout of 0.2 s" in done.output
     assert "raised by item 3" in done.output
 
 
 def test_a_run_ends_at_its_deadline(target: Path) -> None:
-    done = invoke(
-        "run", f"{target}:long", "--range", "6", "--backend", "serial", "--deadline", "0.2"
-    )
-    assert done.exit_code == 1
+    done = run_limited(target, "--deadline")
     assert "Error: the run was not finished within its deadline of 0.2 s" in done.output
     assert "Traceback" not in done.output
 

@@ -192,11 +192,16 @@ def test_children_of_a_dead_worker_hold_up_nothing(tmp_path: Path) -> None:
             os._exit(1)
         return x
 
-    how: dict[str, Any] = {"backend": "multiprocessing", "workers": 2, "deadline": 5.0}
+    only_70_is_lost(work, tmp_path / "children", deadline=5.0)
+
+
+def only_70_is_lost(work: Callable[[int], Any], children: Path, deadline: float) -> None:
+    """Run items, one of which starts the ``children`` and ends its worker."""
+    how: dict[str, Any] = {"backend": "multiprocessing", "workers": 2, "deadline": deadline}
     try:
         results: list[Any] = amorsize.map(work, range(100), on_error="return", **how)
     finally:
-        for child in lines_of(str(tmp_path / "children")):
+        for child in lines_of(str(children)):
             os.kill(int(child), signal.SIGKILL)
     assert [x for x in range(100) if results[x] != x] == [70]
     assert isinstance(results[70].exception, amorsize.WorkerDied)
@@ -224,11 +229,4 @@ def test_children_of_a_worker_that_dies_while_it_sends_hold_up_nothing(tmp_path:
         channel._write = begin_and_die
         return bytes(400_000_000)
 
-    how: dict[str, Any] = {"backend": "multiprocessing", "workers": 2, "deadline": 20.0}
-    try:
-        results: list[Any] = amorsize.map(work, range(100), on_error="return", **how)
-    finally:
-        for child in lines_of(str(tmp_path / "children")):
-            os.kill(int(child), signal.SIGKILL)
-    assert [x for x in range(100) if results[x] != x] == [70]
-    assert isinstance(results[70].exception, amorsize.WorkerDied)
+    only_70_is_lost(work, tmp_path / "children", deadline=20.0)
