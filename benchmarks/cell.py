@@ -15,13 +15,13 @@ from benchmarks.engines import connected
 from benchmarks.load import LoadWatch, make_ready, peak_rss_bytes
 from benchmarks.peers import CONTESTANTS, Contestant
 from benchmarks.workload import Job, Workload
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import named
 
 
 def main() -> None:
     """Measure what the first argument asks for."""
     asked = json.loads(sys.argv[1])
-    workload, contestant = WORKLOADS[asked["workload"]], CONTESTANTS[asked["contestant"]]
+    workload, contestant = named(asked["workload"]), CONTESTANTS[asked["contestant"]]
     contestant.load()
     job = workload.make(asked.get("size", "full"))
     engine = contestant.cluster or asked.get("settings", {}).get("backend", "")

@@ -1,5 +1,5 @@
-"""The suites of one machine: ``python -m benchmarks``, and with ``--suite everyday`` the other one
-(``--quick`` for three repeats and no long workloads).
+"""The suites of one machine: ``python -m benchmarks``, and with ``--suite everyday`` or ``--suite
+drawn`` the others (``--quick`` for three repeats and no long workloads).
 
 For each workload: the plain loop, ``amorsize.map``, other libraries by their defaults and the
 best settings of an exhaustive search take turns, each run in a fresh process. Prints tables and
@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from amorsize.monitor import usable_cores
-from benchmarks import memory, oracle, overhead, summary
+from benchmarks import drawn, memory, oracle, overhead, summary
 from benchmarks.harness import RESULTS, Cell, Lab, machine, warm_costs
 from benchmarks.peers import CONTESTANTS, LOCAL_PEERS
 from benchmarks.workload import Workload
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import WORKLOADS, find, named
 
-SUITES = ("local", "everyday")
+SUITES = ("local", "everyday", "drawn")
 SLOW_S, VERY_SLOW_S = 4.0, 10.0
 """Runs longer than this are repeated twice, once."""
 DUELS = 2
@@ -150,7 +150,7 @@ def run(
     outcomes = []
     for name in names:
         begin = time.perf_counter()
-        outcome = measure(WORKLOADS[name], lab, settings)
+        outcome = measure(named(name), lab, settings)
         outcomes.append(outcome)
         if keep is not None:
             with keep.open("a", encoding="utf-8") as file:
@@ -186,7 +186,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def chosen(options: argparse.Namespace) -> list[str]:
     """Names of the workloads that the options ask for."""
-    unknown = set(options.only or ()) - set(WORKLOADS)
+    unknown = [name for name in options.only or () if find(name) is None]
     if unknown:
         raise SystemExit(f"no such workload: {', '.join(sorted(unknown))}")
     return options.only or [n for n, w in WORKLOADS.items() if w.quick or not options.quick]
@@ -199,15 +199,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--suite", choices=SUITES, default="local", help="which workloads (default: local)"
     )
+    parser.add_argument("--seed", type=int, default=1, help="of the drawn suite (default: 1)")
+    parser.add_argument("--count", type=int, default=20, help="drawn workloads (default: 20)")
+    parser.add_argument("--peers", nargs="*", choices=LOCAL_PEERS, help="only these libraries")
     parser.add_argument("--no-oracle", action="store_true", help="do not search the grid")
     parser.add_argument("--no-peers", action="store_true", help="no other libraries")
     parser.add_argument("--no-extras", action="store_true", help="no overhead, no memory")
     options = parser.parse_args(argv)
-    names = [name for name in chosen(options) if WORKLOADS[name].suite == options.suite]
+    if options.suite == "drawn" and not options.only:
+        options.only = drawn.names(options.seed, options.count)
+    names = [name for name in chosen(options) if named(name).suite == options.suite]
     settings = Settings(
         repeats=options.repeats or (1 if options.smoke else 3 if options.quick else 5),
         search=not options.no_oracle,
-        peers=() if options.no_peers else LOCAL_PEERS,
+        peers=() if options.no_peers else options.peers or LOCAL_PEERS,
     )
     size = "smoke" if options.smoke else "full"
     base = None if options.no_save else place(options.suite)

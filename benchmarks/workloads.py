@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from benchmarks import drawn
 from benchmarks import functions as f
 from benchmarks.everyday import EVERYDAY
 from benchmarks.workload import Job, Workload, over
@@ -288,4 +289,17 @@ _ALL = (
 )
 
 WORKLOADS = {workload.name: workload for workload in (*_ALL, *EVERYDAY)}
-"""All workloads by name."""
+"""All workloads by name, but for those that are drawn."""
+
+
+def find(name: str) -> Workload | None:
+    """The workload of that name, drawn if it is such a name."""
+    return WORKLOADS.get(name) or drawn.workload(name)
+
+
+def named(name: str) -> Workload:
+    """The workload of that name; ``KeyError`` if there is none."""
+    found = find(name)
+    if found is None:
+        raise KeyError(name)
+    return found
