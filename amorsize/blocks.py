@@ -66,16 +66,23 @@ class Block(NamedTuple):
     collected: bool = False
     """Whether a full garbage collection came meanwhile: it looks at all objects of the process, and
     says nothing of the items that happened to run."""
+    queued_s: float = 0.0
+    """Seconds in which their thread waited for a processor that other programs had."""
+
+    @property
+    def own_s(self) -> float:
+        """Seconds that they would have taken but for other programs."""
+        return self.wall_s - self.queued_s
 
     @property
     def busy_s(self) -> float:
         """Seconds of these in which the process was on a processor."""
-        return min(self.process_cpu_s, self.wall_s)
+        return min(self.process_cpu_s, self.own_s)
 
     @property
     def per_item_s(self) -> float:
-        """Seconds of an item."""
-        return self.wall_s / len(self.values)
+        """Seconds of an item, without those that other programs took."""
+        return self.own_s / len(self.values)
 
     @property
     def span(self) -> Span:
@@ -154,8 +161,8 @@ class Blocks:
     def own_share(self) -> float:
         """Part of a usual item's time in which the thread that runs it is on a processor."""
         blocks = self.steady
-        wall_s = math.fsum([block.wall_s for block in blocks])
-        return math.fsum([block.cpu_s for block in blocks]) / max(wall_s, 1e-9)
+        own_s = math.fsum([block.own_s for block in blocks])
+        return math.fsum([block.cpu_s for block in blocks]) / max(own_s, 1e-9)
 
     def inner_cores(self, spinning: int) -> float:
         """Cores that items after the first have surely kept busy by themselves; 1 if that is not
@@ -275,17 +282,18 @@ def profile_of(
     if not blocks:
         return unknown(items)
     known = seen.estimate(closely=True)
-    wall = max(1e-9, math.fsum(block.wall_s for block in blocks))
+    wall = max(1e-9, math.fsum(block.own_s for block in blocks))
     own = math.fsum(block.cpu_s for block in blocks)
     # Of threads that run on, seconds are told a tick late: blocks get those of others, and the
     # first one some from before.
     told = seen.all if spinning else blocks
     others = math.fsum(b.process_cpu_s - b.cpu_s - spinning * b.wall_s for b in told)
     others -= spinning * _TICK_S + monitor.threads * _UNSEEN_S
-    process = own + max(0.0, others) * wall / max(math.fsum(b.wall_s for b in told), 1e-9)
+    process = own + max(0.0, others) * wall / max(math.fsum(b.own_s for b in told), 1e-9)
     between_s = max(0.0, monitor.watched_s + unwatched_s - seen.elapsed_s - reading_s)
-    enough = monitor.watched_s >= monitor.needed_s()
-    waited_share = queued_s / max(seen.elapsed_s, queued_s, 1e-9)
+    enough = monitor.is_enough
+    unseen_s = max(0.0, queued_s - math.fsum(b.queued_s for b in seen.all))
+    waited_share = unseen_s / max(seen.elapsed_s, unseen_s, 1e-9)
     # What waits for other things waits beside the watch, too.
     moments = enough and monitor.for_moments and seen.own_share + waited_share >= _COMPUTES
     if moments:
@@ -295,7 +303,7 @@ def profile_of(
     else:
         gil_share = min(1.0, seen.own_share) if before is None else before.gil_share
     off_share = 1.0 - process / wall - waited_share
-    first, given = seen.all[0].wall_s, _new_pages(blocks)
+    first, given = seen.all[0].own_s, _new_pages(blocks)
     usual_s = known.mean_s if known.sized is None else known.sized.first_s
     found = Profile(
         items=items,

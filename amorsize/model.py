@@ -89,6 +89,8 @@ class Configuration(NamedTuple):
     """How items are cut into chunks."""
     interpreters: int | None = None
     """Interpreters that the workers live in; ``None``: one each."""
+    own_core: float = 1.0
+    """Share of a core that a single thread gets beside other programs."""
 
 
 _MOST_UNEVEN = 3.0
@@ -99,7 +101,8 @@ can be computed, whatever the items."""
 def predict(profile: Profile, configuration: Configuration, items: int) -> Prediction:
     """Predicted makespan of running ``items`` more items in a configuration."""
     if configuration.traits.inline:
-        return _interval(profile, [Term(COMPUTE, items * profile.item_s)])
+        taken_s = items * _computing_s(profile) * (1 / configuration.own_core - 1)
+        return _interval(profile, [Term(COMPUTE, items * profile.item_s), Term(CORES, taken_s)])
     shape = configuration.schedule.shape(items)
     dealt = Shape(items, 1, 1) if configuration.traits.shares_chunks else shape
     lanes = max(1, min(configuration.workers, dealt.chunks))
@@ -338,7 +341,9 @@ def _gil_s(
     free_s = max(0.0, profile.item_cpu_s * costs.slowdown.value - each - waking_s)
     wait_s = max(wait_s, profile.item_s * slowed(profile, costs) - each - free_s)
     wait_s += free_s * max(1.0, workers / configuration.cores)
-    held = items / locks * each * crowding(math.ceil(workers / locks), 1.0, each, wait_s)
+    # Whoever has the lock gets no more of the cores than a single thread does.
+    busy_s = each / configuration.own_core
+    held = items / locks * busy_s * crowding(math.ceil(workers / locks), 1.0, busy_s, wait_s)
     if callers and wait_s >= WAITS * each:
         held = max(held, items * _crowded_s(each, profile, workers, costs))
     return held + (shape.chunks * costs.dispatch_s.value if callers else 0.0)

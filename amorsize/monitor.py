@@ -117,6 +117,8 @@ class Monitor:
         self._pauses, self._paused_s = 0, 0.0
         """Wake-ups that were very late beside a function that is rarely on a processor, and their
         seconds: a host may have stopped both."""
+        self._starved_s = 0.0
+        """Seconds in which the watching thread wanted a processor that other programs had."""
         self._begin = self._before = self._end = self._elapsed = 0.0
         self._looks = self._waits = 0
         """How often the watching thread has looked, and how often the watched one has waited."""
@@ -186,11 +188,18 @@ class Monitor:
         return self._elapsed
 
     @property
+    def is_enough(self) -> bool:
+        """Whether it was watched for long enough to tell anything: pauses are no watching, nor are
+        moments in which other programs kept the watching thread from a processor.
+        """
+        return self.watched_s - self._paused_s - self._starved_s >= self.needed_s()
+
+    @property
     def held_share(self) -> float:
         """Share of the watched time in which the lock could not be had, 0 to 1."""
         if self.watched_s <= 0:
             return 1.0
-        held_s, watched_s = self._held_s(), self.watched_s
+        held_s, watched_s = self._held_s(), self.watched_s - self._starved_s
         long = self._paused_s > _LONG_PAUSE * self._interval_s
         if long or self._pauses > self._wakings + 1:  # that must be the function's doing
             held_s += self._paused_s
@@ -244,7 +253,7 @@ class Monitor:
                 self.peak_rss_bytes = max(self.peak_rss_bytes, self._rss_bytes())
                 now = time.perf_counter()  # reading a file lets go of the lock, too
                 self._late_s += self._lateness(now, 0.0)
-            if self._meanwhile and self._leaves_room(now - self._begin):
+            if self._meanwhile and self._leaves_room(now - self._begin, queued):
                 return True
         # The last wait was cut short: how late it was by then counts as well.
         self._woke(self._end, queued, whole=False)
@@ -276,10 +285,12 @@ class Monitor:
         return late_s
 
     def _is_idle(self, now: float, queued: float) -> bool:
-        """Whether the function has hardly wanted a processor so far."""
+        """Whether the function has hardly wanted a processor so far. One that waits for it now does
+        want it, for how long is told only once it has it.
+        """
         wanted_s = self._watched_cpu_s() - self._watched_before_s
         wanted_s += queued_s(self._watched_id) - queued
-        return wanted_s < _IDLE_SHARE * (now - self._begin)
+        return wanted_s < _IDLE_SHARE * (now - self._begin) and not _runs(self._watched_id)
 
     def _hand_over(self) -> None:
         """Let a thread that ``threading`` knows do what is to be done meanwhile, and go on."""
@@ -303,13 +314,16 @@ class Monitor:
             self._before = time.perf_counter()
             self._watch()
 
-    def _leaves_room(self, watched_s: float) -> bool:
+    def _leaves_room(self, watched_s: float, queued: float) -> bool:
         """Whether the function waits, and has done little else so far. Beside one that computes,
-        even without the lock, the two would slow each other down and the times of the sample would
-        be wrong.
+        even without the lock, or wants a processor that other programs have, the two would slow
+        each other down and the times of the sample would be wrong.
         """
-        busy_s = max(self._held_s(), self._watched_cpu_s() - self._watched_before_s)
-        return busy_s <= _BUSY_SHARE * watched_s and running_threads() <= 1 + self._spinning
+        most_s, used_s = _BUSY_SHARE * watched_s, self._watched_cpu_s() - self._watched_before_s
+        if max(self._held_s(), used_s) > most_s:
+            return False
+        wanted_s = used_s + queued_s(self._watched_id) - queued
+        return wanted_s <= most_s and running_threads() <= 1 + self._spinning
 
     def _do_meanwhile(self) -> None:
         """How much longer it takes than it computes tells of the lock, too."""
@@ -342,8 +356,10 @@ class Monitor:
             return 0.0
         queued, self._queued_s = self._queued_s, queued_s()
         waited_s = max(0.0, late_s - (self._queued_s - queued))
-        taken = late_s >= self._interval_s and waited_s >= _TAKEN_SHARE * self._interval_s
-        return late_s if taken else waited_s
+        if late_s >= self._interval_s and waited_s >= _TAKEN_SHARE * self._interval_s:
+            return late_s
+        self._starved_s += late_s - waited_s
+        return waited_s
 
 
 def _gone(thread: int | None) -> None:
@@ -390,8 +406,16 @@ def running_threads() -> int:
     try:
         tasks = os.listdir("/proc/self/task")
         for task in tasks if len(tasks) > 1 else ():
-            stat = content(f"/proc/self/task/{task}/stat")
-            running += stat.rpartition(b")")[2].split()[0] == b"R"
-    except (OSError, IndexError):  # not told here, or a thread has just ended
+            running += _runs(int(task))
+    except OSError:  # not told here
         pass
     return max(1, running)
+
+
+def _runs(thread: int) -> bool:
+    """Whether a thread of this process is on a processor or waits for one, by its native number."""
+    try:
+        stat = content(f"/proc/self/task/{thread}/stat")
+        return stat.rpartition(b")")[2].split()[0] == b"R"
+    except (OSError, IndexError):  # not told here, or it has just ended
+        return False

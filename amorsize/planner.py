@@ -336,7 +336,10 @@ def _candidate(
 ) -> Candidate:
     cores = fair_share(offer.capacity.cores, workers, offer.busy_cores)
     interpreters = offer.capacity.interpreters_of(workers, offer.traits)
-    setting = Configuration(offer.traits, offer.costs, workers, cores, schedule, interpreters)
+    own_core = min(1.0, fair_share(offer.capacity.cores, 1, offer.busy_cores))
+    setting = Configuration(
+        offer.traits, offer.costs, workers, cores, schedule, interpreters, own_core
+    )
     return Candidate(offer.name, workers, schedule, predict(profile, setting, items))
 
 

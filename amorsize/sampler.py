@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from amorsize.probes.blas import InnerThreads
     from amorsize.short_loop import Begun
 
+_OFF_S = 0.001
+"""Seconds off the processor from which on a block asks why: asking takes as long as a short item,
+and lets go of the interpreter's lock, which then seems to be free."""
 _EMPTY_BLOCKS = 4
 """Blocks without items that tell what timing a block takes."""
 MOST_READ_AHEAD = 1000
@@ -100,6 +103,8 @@ class _Recorder:
         """``time.perf_counter()`` at which items are interrupted, if failures are forgiven. Each
         block has an alarm of its own: one that rings beside the items would end the sample, and
         take their results along."""
+        self.queued_s = 0.0
+        """Seconds that this thread had waited for a processor when it was last looked at."""
         self.needed_s = Monitor.needed_s()
         """Seconds of watching that tell something: by the switch interval before the watch, which
         shortens it while planning is prepared."""
@@ -163,10 +168,20 @@ class _Recorder:
                 given,
                 self.narrowed is not None,
                 full_collections() > collections,
+                self._queued_s(wall - max(cpu, 0.0)),
             )
         )
         self.last_items = items
         return True
+
+    def _queued_s(self, off_s: float) -> float:
+        """Seconds of those off the processor in which other programs had it: an item that they push
+        aside for a while neither takes long nor waits.
+        """
+        if off_s < _OFF_S:
+            return 0.0
+        before, self.queued_s = self.queued_s, queued_s()
+        return min(off_s, max(0.0, self.queued_s - before))
 
     def narrow(self) -> None:
         """Let numerical libraries use one thread from now on."""
@@ -277,8 +292,8 @@ def sample(
     if worker is None:
         recorder.time_nothing()
     recorder.spinning = 0 if worker is not None else running_threads() - 1
-    # Not for each block: reading a file lets go of the lock, which then seems to be free.
     rss, peak, queued = rss_bytes(), peak_rss_bytes(), queued_s()
+    recorder.queued_s = queued
     monitor = Monitor(rss_bytes, meanwhile, recorder.spinning)
     cached = repeats(function, source, begun=begun is not None) if worker is None else None
     recorder.beside_s = lambda: monitor.cpu_s
