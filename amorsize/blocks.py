@@ -42,6 +42,9 @@ _COMPUTES = 0.8
 """Share of the time that a thread wants a processor, from which on it computes."""
 _FEW_POINTS = 8
 """Timed blocks of which each one more says much about what sizes tell."""
+_RARELY, _MOSTLY = 0.1, 0.5
+"""Waits for each item, below which a share of the time up to the second one is the interpreter's
+lock, which a watch on a busy machine may keep for long."""
 _QUANTILES = 64
 """Expected times of items that are kept."""
 
@@ -68,6 +71,8 @@ class Block(NamedTuple):
     says nothing of the items that happened to run."""
     queued_s: float = 0.0
     """Seconds in which their thread waited for a processor that other programs had."""
+    waits: int | None = None
+    """How often it waited for anything else; ``None`` where nobody counts."""
 
     @property
     def own_s(self) -> float:
@@ -257,7 +262,6 @@ def profile_of(
     *,
     reading_s: float = 0.0,
     unwatched_s: float = 0.0,
-    queued_s: float = 0.0,
     spinning: int = 0,
     rss_growth: int = 0,
     before: Watched | None = None,
@@ -270,7 +274,6 @@ def profile_of(
         monitor: what watched the sample.
         reading_s: seconds of it in which a stream was read.
         unwatched_s: seconds of blocks and reading before the watch began.
-        queued_s: seconds of it in which other programs had the processor that it wanted.
         spinning: other threads that ran before the function did: what they do is not its work.
         rss_growth: bytes by which the process has grown at most.
         before: what was seen of such items earlier.
@@ -292,17 +295,20 @@ def profile_of(
     process = own + max(0.0, others) * wall / max(math.fsum(b.own_s for b in told), 1e-9)
     between_s = max(0.0, monitor.watched_s + unwatched_s - seen.elapsed_s - reading_s)
     enough = monitor.is_enough
-    unseen_s = max(0.0, queued_s - math.fsum(b.queued_s for b in seen.all))
-    waited_share = unseen_s / max(seen.elapsed_s, unseen_s, 1e-9)
     # What waits for other things waits beside the watch, too.
-    moments = enough and monitor.for_moments and seen.own_share + waited_share >= _COMPUTES
+    moments = enough and monitor.for_moments and seen.own_share >= _COMPUTES
     if moments:
         gil_share = 1.0
     elif enough:
         gil_share = _gil_share(monitor, between_s, seen.own_share)
     else:
         gil_share = min(1.0, seen.own_share) if before is None else before.gil_share
-    off_share = 1.0 - process / wall - waited_share
+    if any(block.queued_s for block in blocks):
+        # Other programs kept whoever had the lock, or was to get it, from a processor.
+        gil_share = min(gil_share, seen.own_share)
+    off_share = 1.0 - process / wall
+    if off_share < _MOSTLY and _wait_rarely(blocks):
+        off_share = 0.0
     first, given = seen.all[0].own_s, _new_pages(blocks)
     usual_s = known.mean_s if known.sized is None else known.sized.first_s
     found = Profile(
@@ -331,6 +337,12 @@ def profile_of(
     if known.sized is None:
         return _spread_by_times(found, blocks, source)
     return _spread_by_sizes(found, known)
+
+
+def _wait_rarely(blocks: list[Block]) -> bool:
+    """Whether far fewer waits than items were counted."""
+    waits = sum(block.waits for block in blocks if block.waits is not None)
+    return waits < _RARELY * sum(len(b.values) for b in blocks if b.waits is not None)
 
 
 def _alone_s(every: list[Block], wide: list[Block], item_s: float) -> float:

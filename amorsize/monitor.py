@@ -136,7 +136,7 @@ class Monitor:
     def start(self) -> None:
         """Begin to watch."""
         self.has_begun = True
-        self._waits = -_waits()
+        self._waits = -waits_so_far()
         self._watched_before_s = self._watched_cpu_s()
         self._begin = self._before = time.perf_counter()
         self._stop.acquire()
@@ -149,7 +149,7 @@ class Monitor:
         """End watching, if it has begun."""
         if not self._runs or os.getpid() != self._home:  # an item has forked: no thread is here
             return
-        self._waits += _waits()
+        self._waits += waits_so_far()
         self._end = time.perf_counter()
         self._stop.release()
         self._ended.acquire()
@@ -371,7 +371,7 @@ def _gone(thread: int | None) -> None:
         time.sleep(_POLITE_S)
 
 
-def _waits() -> int:
+def waits_so_far() -> int:
     """How often this thread has had to wait so far, for whatever; 0 where the system counts those
     of whole processes only.
     """

@@ -23,11 +23,12 @@ from amorsize.errors import DeadlineExceeded, ItemError
 from amorsize.guard import AGAIN_S, forgiving_in_time, in_time, rest
 from amorsize.judge import AFTER_ALL, item_error, placeholder
 from amorsize.loop import LoopResult, annotate, full_collections, run_loop
-from amorsize.monitor import Monitor, queued_s, running_threads
+from amorsize.monitor import Monitor, running_threads, waits_so_far
 from amorsize.naps import waking_s
 from amorsize.pages import pages
 from amorsize.policy import DEFAULT, Policy
 from amorsize.profile import Profile
+from amorsize.queue import Queue
 from amorsize.repeats import repeats
 from amorsize.source import IndexedSource, Piece, Source, Span, StreamSource
 from amorsize.worker import peak_rss_bytes, rss_bytes
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
     from amorsize.probes.blas import InnerThreads
     from amorsize.short_loop import Begun
 
-_OFF_S = 0.001
-"""Seconds off the processor from which on a block asks why: asking takes as long as a short item,
-and lets go of the interpreter's lock, which then seems to be free."""
 _EMPTY_BLOCKS = 4
 """Blocks without items that tell what timing a block takes."""
 MOST_READ_AHEAD = 1000
@@ -103,8 +101,8 @@ class _Recorder:
         """``time.perf_counter()`` at which items are interrupted, if failures are forgiven. Each
         block has an alarm of its own: one that rings beside the items would end the sample, and
         take their results along."""
-        self.queued_s = 0.0
-        """Seconds that this thread had waited for a processor when it was last looked at."""
+        self.queue = Queue()
+        """What is known of the time in which other programs had the processor."""
         self.needed_s = Monitor.needed_s()
         """Seconds of watching that tell something: by the switch interval before the watch, which
         shortens it while planning is prepared."""
@@ -143,7 +141,8 @@ class _Recorder:
         if self.elsewhere is not None:
             return self._run_elsewhere(self.elsewhere, start, items)
         looking, process, beside = time.thread_time(), _process_cpu_s(), self.beside_s()
-        given, collections = pages(), full_collections()
+        given, collections, waits = pages(), full_collections(), waits_so_far()
+        self.queue.begin()
         cpu, wall = time.thread_time(), time.perf_counter()
         loop = self._loop(start, items)
         wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
@@ -154,7 +153,7 @@ class _Recorder:
             self.failure = (start + loop.position, loop.error)
             return False
         wall = max(wall - self.empty_s, 1e-9)
-        given = pages() - given
+        given, waited = pages() - given, waits_so_far()
         # Looking at clocks takes longer than short items, above all after they have waited.
         process = _process_cpu_s() - process - (self.beside_s() - beside)
         process -= time.thread_time() - looking - cpu
@@ -168,20 +167,12 @@ class _Recorder:
                 given,
                 self.narrowed is not None,
                 full_collections() > collections,
-                self._queued_s(wall - max(cpu, 0.0)),
+                self.queue.within(wall - cpu),
+                waited - waits if waited else None,
             )
         )
         self.last_items = items
         return True
-
-    def _queued_s(self, off_s: float) -> float:
-        """Seconds of those off the processor in which other programs had it: an item that they push
-        aside for a while neither takes long nor waits.
-        """
-        if off_s < _OFF_S:
-            return 0.0
-        before, self.queued_s = self.queued_s, queued_s()
-        return min(off_s, max(0.0, self.queued_s - before))
 
     def narrow(self) -> None:
         """Let numerical libraries use one thread from now on."""
@@ -292,14 +283,12 @@ def sample(
     if worker is None:
         recorder.time_nothing()
     recorder.spinning = 0 if worker is not None else running_threads() - 1
-    rss, peak, queued = rss_bytes(), peak_rss_bytes(), queued_s()
-    recorder.queued_s = queued
+    rss, peak = rss_bytes(), peak_rss_bytes()
     monitor = Monitor(rss_bytes, meanwhile, recorder.spinning)
     cached = repeats(function, source, begun=begun is not None) if worker is None else None
     recorder.beside_s = lambda: monitor.cpu_s
     try:
         _run_blocks(recorder, source, taken, monitor)
-        queued = queued_s() - queued
     finally:
         recorder.widen()
         monitor.stop()
@@ -316,7 +305,6 @@ def sample(
         monitor,
         reading_s=recorder.reading_s,
         unwatched_s=recorder.unwatched_s,
-        queued_s=queued,
         spinning=recorder.spinning,
         rss_growth=growth,
         before=before,
