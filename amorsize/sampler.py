@@ -28,8 +28,8 @@ from amorsize.naps import waking_s
 from amorsize.pages import pages
 from amorsize.policy import DEFAULT, Policy
 from amorsize.profile import Profile
-from amorsize.queue import Queue
 from amorsize.repeats import repeats
+from amorsize.runqueue import RunQueue
 from amorsize.source import IndexedSource, Piece, Source, Span, StreamSource
 from amorsize.worker import peak_rss_bytes, rss_bytes
 
@@ -101,7 +101,7 @@ class _Recorder:
         """``time.perf_counter()`` at which items are interrupted, if failures are forgiven. Each
         block has an alarm of its own: one that rings beside the items would end the sample, and
         take their results along."""
-        self.queue = Queue()
+        self.queue = RunQueue()
         """What is known of the time in which other programs had the processor."""
         self.needed_s = Monitor.needed_s()
         """Seconds of watching that tell something: by the switch interval before the watch, which

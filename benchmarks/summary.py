@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import memory, overhead
+from benchmarks.drawn import workload
 from benchmarks.harness import Cell, geometric_mean
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ def noise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 def text(outcomes: Sequence[Outcome], found: dict[str, Any]) -> str:
     """Everything, as markdown."""
     parts = [_facts(found["machine"]), table(outcomes), rivals(outcomes), predictions(outcomes)]
+    parts += filter(None, ["\n".join(_drawn(outcomes))])
     parts.append("\n".join(_summary_lines(found["summary"])))
     if "overhead" in found:
         parts.append("\n".join(["### Planning beyond the sample", ""]))
@@ -186,6 +188,12 @@ def text(outcomes: Sequence[Outcome], found: dict[str, Any]) -> str:
     if "memory" in found:
         parts.append("### Memory of the caller\n\n" + "\n".join(memory.lines(found["memory"])))
     return "\n\n".join(parts)
+
+
+def _drawn(outcomes: Sequence[Outcome]) -> Iterable[str]:
+    """What the workloads are that were drawn: of others, their names say it."""
+    drawn = (workload(outcome.workload) for outcome in outcomes)
+    return [f"- {one.name}: {one.about}" for one in drawn if one is not None]
 
 
 def _facts(machine: dict[str, Any]) -> str:

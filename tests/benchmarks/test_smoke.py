@@ -80,6 +80,19 @@ def test_local_suite() -> None:
     assert "WRONG" not in told
 
 
+def test_drawn_suite(workloads: Any) -> None:
+    """A draw is the same in every process: the results of contestants agree."""
+    from benchmarks.drawn import names
+    from benchmarks.workloads import named
+
+    drawn = [named(name) for name in names(11, 12)]
+    assert len({workload.about for workload in drawn}) == len(drawn)
+    quiet = ("--smoke", "--no-gate", "--no-plot", "--no-save", "--no-oracle", "--repeats", "1")
+    told = bench("local", "--suite", "drawn", "--seed", "11", "--count", "2", "--no-peers", *quiet)
+    assert "| drawn_11_1 |" in told
+    assert "WRONG" not in told
+
+
 def test_quick_command() -> None:
     """Both ratios, and a prediction for each local engine."""
     told = bench(

@@ -11,7 +11,7 @@ _OFF_S = 0.001
 and lets go of the interpreter's lock, which then seems to be free."""
 
 
-class Queue:
+class RunQueue:
     """Tells of the calling thread's blocks, one after the other, for how much of their time other
     programs had the processor: an item that they push aside for a while neither takes long nor
     waits.
