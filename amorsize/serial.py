@@ -14,6 +14,7 @@ from amorsize.guard import forgiving_in_time, in_time, rest
 from amorsize.judge import AFTER_ALL, Judge
 from amorsize.loop import LoopResult, full_collections, run_loop
 from amorsize.report import RunReport
+from amorsize.runqueue import RunQueue
 from amorsize.source import Piece
 
 BLOCK_S, MOST_BLOCK_S = 0.001, 0.002
@@ -45,6 +46,10 @@ class Ran(NamedTuple):
     def and_also(self, items: int, wall_s: float, cpu_s: float) -> Ran:
         """With some more."""
         return Ran(self.items + items, self.wall_s + wall_s, self.cpu_s + cpu_s)
+
+    def own_s(self, queue: RunQueue) -> float:
+        """Seconds that they would have taken but for other programs, right after they have run."""
+        return self.wall_s - queue.within(self.wall_s - self.cpu_s)
 
 
 class SerialRun:
@@ -98,7 +103,7 @@ class SerialRun:
 
     def _blocks(self, begin: float) -> Generator[Piece, None, None]:
         per_item = max(self.item_s, 1e-9)
-        window_s, window_items, block_s = 0.0, 0, BLOCK_S
+        window, block_s, queue = Ran(), BLOCK_S, RunQueue()
         collections, passed_over = full_collections(), 0
         while not self.feed.cancelled and (
             self.limit_s is None or time.perf_counter() - begin < self.limit_s
@@ -116,19 +121,18 @@ class SerialRun:
                 return
             cpu = time.thread_time()
             loop = self._run(items, start, self.ends_at - began)
-            ran_s = time.perf_counter() - began
-            self.ran = self.ran.and_also(count, ran_s, time.thread_time() - cpu)
-            window_s += ran_s
-            window_items += count
+            ran_s, cpu = time.perf_counter() - began, time.thread_time() - cpu
+            self.ran, window = (one.and_also(count, ran_s, cpu) for one in (self.ran, window))
             if loop.error is not None:
                 yield from self._ended(start, count, loop)
                 continue
             self.report.items += count
             yield start, loop.values
-            if window_s >= WINDOW_S:
-                per_item = window_s / window_items
-                window_s, window_items, before = 0.0, 0, collections
-                collections = full_collections()
+            if window.wall_s >= WINDOW_S:
+                # What other programs took was planned for; it says nothing of the items.
+                per_item = window.own_s(queue) / window.items
+                window, before, collections = Ran(), collections, full_collections()
+                queue.begin()
                 if collections > before and passed_over < MOST_PASSED_OVER:
                     passed_over += 1  # its own time may be most of that
                     continue

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from amorsize.backend import Traits
 from amorsize.blocks import Block, Blocks, profile_of
+from amorsize.feed import Feed
+from amorsize.judge import Judge
 from amorsize.model import CORES, Configuration, predict
 from amorsize.monitor import Monitor
 from amorsize.planner import Offer, Wish, decide
 from amorsize.profile import Profile
+from amorsize.report import RunReport
 from amorsize.runqueue import RunQueue
 from amorsize.sampler import sample
 from amorsize.schedule import fixed, whole
+from amorsize.serial import SerialRun
 from amorsize.source import source_of
 from tests.core.test_model import ALL, FREE, profile
 
@@ -116,6 +121,28 @@ def test_a_plan_for_a_busy_machine_divides_work_all_the_same() -> None:
     offers = [Offer(o.name, o.traits, o.capacity, o.costs, 16.0, o.cold_cluster) for o in ALL]
     decision = decide(profile(), offers, Wish())
     assert decision.chosen.workers > 1
+
+
+@pytest.mark.parametrize("aside", [True, False])
+def test_the_loop_is_surprised_by_its_items_alone(
+    aside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes a millisecond; then other programs have the processor for three, or it waits."""
+    clocks, cpu_s = Clocks(monkeypatch), [0.0]
+    told = SimpleNamespace(
+        perf_counter=lambda: clocks.off_s + cpu_s[0], thread_time=lambda: cpu_s[0]
+    )
+    monkeypatch.setattr("amorsize.serial.time", told)
+
+    def work(item: int) -> int:
+        cpu_s[0] += 0.001
+        clocks.pass_by(**{"queued_s" if aside else "waiting_s": 0.003})
+        return item
+
+    report = RunReport("serial", 1)
+    run = SerialRun(work, Feed(source_of(range(100)), []), report, Judge(report), 0.001)
+    assert sum(len(values) for _, values in run.pieces()) == (100 if aside else 2)
+    assert run.observed_s == (None if aside else pytest.approx(0.004))
 
 
 @pytest.mark.usefixtures("busy_machine")
