@@ -59,7 +59,7 @@ class Executor(concurrent.futures.Executor):
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
         self._maps: weakref.WeakSet[_Map[Any]] = weakref.WeakSet()
         self._lock = threading.Lock()
-        self._ended = False
+        self._shutdown = False  # the name by which others look at it
 
     def submit(
         self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
@@ -125,7 +125,7 @@ class Executor(concurrent.futures.Executor):
         who reads on gets ``CancelledError`` after the results that are ready.
         """
         with self._lock:
-            self._ended = True
+            self._shutdown = True
             threads, maps = self._threads, list(self._maps)
         for one in maps:
             if cancel_futures:
@@ -136,7 +136,7 @@ class Executor(concurrent.futures.Executor):
             threads.shutdown(wait, cancel_futures=cancel_futures)
 
     def _check_open(self) -> None:
-        if self._ended:
+        if self._shutdown:
             raise RuntimeError("cannot schedule new futures after shutdown")
 
 

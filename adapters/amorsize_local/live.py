@@ -112,10 +112,13 @@ class LiveExecutor(LiveBackend):
 
     @functools.cached_property
     def traits(self) -> Traits:
-        """Known for the standard library's; others are asked once where their workers are."""
-        if isinstance(self._engine, ThreadPoolExecutor):
+        """Known for the standard library's and our own; others are asked once where their workers
+        are.
+        """
+        package = type(self._engine).__module__.partition(".")[0]
+        if isinstance(self._engine, ThreadPoolExecutor) or package == "amorsize":
             return _THREADS
-        if type(self._engine).__module__.partition(".")[0] in ("concurrent", "loky", "joblib"):
+        if package in ("concurrent", "loky", "joblib"):
             return _PROCESSES
         try:
             here, host, process = self._engine.submit(whereabouts).result(_PROBE_S)
@@ -137,8 +140,16 @@ class LiveExecutor(LiveBackend):
 
     def open(self, request: OpenRequest) -> Session:
         """A session that leaves the executor as it is."""
-        context = self.counted(getattr(self._engine, "_threads", None) or ())
+        context = self.counted(self._own_threads())
         return LiveExecutorSession(self.name, self.traits, request, context, owned=False)
+
+    def _own_threads(self) -> Collection[Any]:
+        """Those of the standard library's executor, or of one that has such a one within, as
+        ``amorsize.Executor``; of others nothing is known.
+        """
+        within = getattr(self._engine, "_threads", None)
+        threads = within if isinstance(within, set) else getattr(within, "_threads", None)
+        return threads if isinstance(threads, set) else ()
 
 
 class LiveExecutorSession(ExecutorSession):

@@ -75,7 +75,13 @@ def double(item: int) -> int:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: ThreadPoolExecutor(2), lambda: ThreadPool(2), lambda: SPAWN.Pool(2)]
+    "make",
+    [
+        lambda: ThreadPoolExecutor(2),
+        lambda: ThreadPool(2),
+        lambda: SPAWN.Pool(2),
+        lambda: amorsize.Executor(2),
+    ],
 )
 def test_accepted_everywhere_and_never_shut_down(make: Any) -> None:
     expected = [double(x) for x in range(200)]
@@ -123,7 +129,12 @@ def closed_pool() -> Pool:
     return pool
 
 
-@pytest.mark.parametrize("make", [closed_executor, closed_pool])
+def closed_executor_of_ours() -> Executor:
+    with amorsize.Executor() as executor:
+        return executor
+
+
+@pytest.mark.parametrize("make", [closed_executor, closed_pool, closed_executor_of_ours])
 def test_one_that_was_ended_is_refused_before_anything_runs(make: Any) -> None:
     ran: list[int] = []
     with pytest.raises(BackendUnavailable, match="make a new one"):
@@ -170,7 +181,7 @@ def test_a_task_of_a_pool_does_not_wait_for_itself(make: Any, threads: int) -> N
     def outer() -> Any:
         return (
             pool.submit(inner, 3).result()
-            if make is ThreadPoolExecutor
+            if isinstance(pool, Executor)
             else pool.apply(inner, (3,))
         )
 
@@ -180,4 +191,4 @@ def test_a_task_of_a_pool_does_not_wait_for_itself(make: Any, threads: int) -> N
         with pytest.raises(BackendUnavailable, match="its own tasks"):
             outer()
     assert amorsize.map(double, range(50), backend=pool) == [double(item) for item in range(50)]
-    pool.shutdown() if make is ThreadPoolExecutor else pool.terminate()
+    pool.shutdown() if isinstance(pool, Executor) else pool.terminate()
