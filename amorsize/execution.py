@@ -132,10 +132,7 @@ class Execution:
         if lazily and isinstance(planning.source, StreamSource):
             planning.source.patience_s = PATIENCE_S
         try:
-            stretches = self._stretches(feed, lazily=lazily)
-            if self._journal is not None:
-                stretches = self._journal.keep(stretches, at_once=lambda: not self._is_inline())
-            yield from stretches
+            yield from self._stretches(feed, lazily=lazily)
             complete = self.failure.error is None and not feed.cancelled
         except GeneratorExit:
             raise
@@ -232,11 +229,14 @@ class Execution:
 
     def _watched(self, stretch: SerialRun) -> Generator[Piece, None, None]:
         """The pieces of a stretch in the caller, which knows no chunks to tell of."""
+        pieces = stretch.pieces()
+        if self._journal is not None:
+            pieces = self._journal.keep(pieces)
         if self.report.watch is None:
-            yield from stretch.pieces()
+            yield from pieces
             return
         begin = time.perf_counter()
-        for start, values in stretch.pieces():
+        for start, values in pieces:
             seconds = time.perf_counter() - begin
             self.report.watch.finished(start, len(values), seconds, worker_name())
             yield start, values
@@ -276,7 +276,7 @@ class Execution:
         offer = self._offer()
         if offer is not None:
             request.store_bytes = offer.costs.store_bytes
-        run = Run(self._backend, request, feed, self.report, judge=self.judge, held=self._held)
+        run = self._run(self._backend, request, feed)
         run.ends_at = self._ends_at
         memory = planning.limits.shared_memory_bytes if planning.limits else None
         whole = self._backend.traits.remote and not lazily  # results may come many at a time
@@ -298,6 +298,15 @@ class Execution:
             run.pilot = Pilot(planning, chosen.workers, spread=not lazily)
         yield from run.pieces()
         yield from self._go_on_after(run, feed, lazily=lazily)
+
+    def _run(self, backend: Backend, request: OpenRequest, feed: Feed) -> Run:
+        if self._journal is None:
+            return Run(backend, request, feed, self.report, self.judge, self._held)
+        from amorsize.kept import KeptRun
+
+        run = KeptRun(backend, request, feed, self.report, self.judge, self._held)
+        run.keep = self._journal.add
+        return run
 
     def _threads_gain(self, lanes: int) -> Gain:
         """What to expect of threads of one interpreter: items wait, or leave the lock to others."""

@@ -27,6 +27,9 @@ _PATIENCE_S = 0.05
 """Seconds that a map waits for its first reader, in whose thread it would best run (forking is
 safe there, results stream); after that it runs on its own, as with any executor."""
 
+_LOOK_S = 0.2
+"""Seconds after which a thread that waits for a reader looks whether there is one yet."""
+
 
 class Executor(concurrent.futures.Executor):
     """A drop-in where a library takes an Executor.
@@ -59,7 +62,7 @@ class Executor(concurrent.futures.Executor):
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
         self._maps: weakref.WeakSet[_Map[Any]] = weakref.WeakSet()
         self._lock = threading.Lock()
-        self._ended = False
+        self._shutdown = False  # the name by which others look at it
 
     def submit(
         self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
@@ -93,8 +96,9 @@ class Executor(concurrent.futures.Executor):
             iterables: read at once, up to the end of the shortest.
             timeout: seconds from now after which a missing result raises ``TimeoutError``.
             chunksize: taken for compatibility; the plan knows better.
-            buffersize: taken for compatibility with Python 3.14; if given, items are read as
-                they are needed, and the map runs only while its results are read.
+            buffersize: as in Python 3.14; if given, items are read as they are needed, and the
+                map runs only while its results are read. With a ``timeout`` it runs ahead of that
+                by so many results.
 
         Raises:
             RuntimeError: after :meth:`shutdown`.
@@ -116,7 +120,7 @@ class Executor(concurrent.futures.Executor):
 
         with self._lock:
             self._check_open()
-            started = _Map(begin, timeout, total)
+            started = _Map(begin, timeout, total, buffersize)
             self._maps.add(started)
         return started
 
@@ -125,7 +129,7 @@ class Executor(concurrent.futures.Executor):
         who reads on gets ``CancelledError`` after the results that are ready.
         """
         with self._lock:
-            self._ended = True
+            self._shutdown = True
             threads, maps = self._threads, list(self._maps)
         for one in maps:
             if cancel_futures:
@@ -136,7 +140,7 @@ class Executor(concurrent.futures.Executor):
             threads.shutdown(wait, cancel_futures=cancel_futures)
 
     def _check_open(self) -> None:
-        if self._ended:
+        if self._shutdown:
             raise RuntimeError("cannot schedule new futures after shutdown")
 
 
@@ -184,11 +188,16 @@ class _Map(Iterator[R]):
     """
 
     def __init__(
-        self, begin: Callable[[], Iterator[R]], timeout: float | None, total: int | None
+        self,
+        begin: Callable[[], Iterator[R]],
+        timeout: float | None,
+        total: int | None,
+        buffersize: int | None = None,
     ) -> None:
         self.home = os.getpid()
         self._begin = begin
         self._left = total  # items; None if they are read as they are needed
+        self._most = buffersize  # results that are kept for readers; None for all of them
         self._context = CallersContext()
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._news = threading.Condition(threading.RLock())  # of what is below; held briefly
@@ -232,13 +241,16 @@ class _Map(Iterator[R]):
         self._end(wait=wait)
 
     def finish(self, *, wait: bool) -> None:
-        """See to it that all items run; results are kept for the reader."""
+        """See to it that all items run; results are kept for the reader. Items that are read as
+        they are needed are up to the reader.
+        """
         self._quiet()
-        if self._left is not None:
-            if not wait:
-                self._run_alone()
-            elif self._employ(threading.current_thread()):
-                self._work()
+        if self._left is None:
+            return
+        if not wait:
+            self._run_alone()
+        elif self._employ(threading.current_thread()):
+            self._work()
         if wait:
             self._wait_for_worker()
 
@@ -274,7 +286,8 @@ class _Map(Iterator[R]):
             return employed
 
     def _run_alone(self) -> None:
-        thread = threading.Thread(target=self._context.run, args=(self._work,), name="amorsize-map")
+        what = (self._work,) if self._most is None else (_work_for, weakref.ref(self), self._news)
+        thread = threading.Thread(target=self._context.run, args=what, name="amorsize-map")
         with self._news:
             if self._employ(thread):
                 self._thread = thread
@@ -325,11 +338,12 @@ class _Map(Iterator[R]):
                 self._reading.release()
 
     def _work(self) -> None:
-        """Keep all results, and what ends them."""
+        """Keep as many results as are wanted, and what ends them."""
         error: BaseException | None = None
         try:
             while self._keep_one():
-                pass
+                if self.is_full():
+                    return
         except StopIteration:
             pass
         except BaseException as raised:
@@ -355,11 +369,23 @@ class _Map(Iterator[R]):
                 self._news.notify_all()
             return not self._over
 
+    def work_on(self) -> bool:
+        """Keep results until there are enough of them; false once there will be no more."""
+        if not self.is_full():
+            self._work()
+        return not self._ended()
+
+    def is_full(self) -> bool:
+        """Whether readers have to take some of the results that are kept first."""
+        return self._most is not None and len(self._ready) >= self._most and not self._ended()
+
     def _take(self) -> R:
         """The next of the results that are kept, or what ended them."""
         with self._news:
             self._await()
             if self._ready:
+                if self._most is not None:
+                    self._news.notify_all()
                 return self._ready.popleft()
             if self._error is not None:
                 error, self._error, self._over = self._error, None, True
@@ -375,6 +401,15 @@ class _Map(Iterator[R]):
             self._news.wait(left)
 
     def __del__(self) -> None:
-        stream = getattr(self, "_stream", None)
-        if stream is not None and self._thread is None:
+        if (stream := getattr(self, "_stream", None)) is not None:
             stream.close()
+
+
+def _work_for(ref: weakref.ref[_Map[Any]], news: threading.Condition) -> None:
+    """Work for a map that keeps few results, as long as somebody has it who takes them."""
+    while (one := ref()) is not None and one.work_on():
+        with news:
+            waits = one.is_full()
+            del one
+            if waits:
+                news.wait(_LOOK_S)

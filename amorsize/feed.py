@@ -104,10 +104,12 @@ class Feed:
         return isinstance(self._source, IndexedSource)
 
     def next(self) -> Chunk | None:
-        """The next chunk, ``None`` if nothing is left. Chunks put back come first.
+        """The next chunk, ``None`` if nothing is left or wanted. Chunks put back come first.
 
         Raises whatever the data raises when it is read.
         """
+        if self.cancelled:  # reading on might take for ever
+            return None
         if self._again:
             return self._loaded(self._again.popleft())
         if isinstance(self._source, StreamSource):

@@ -325,13 +325,11 @@ class Journal:
             if os.getpid() != self._home:
                 self._forsake()
 
-    def keep(
-        self, pieces: Generator[Piece, None, None], *, at_once: Callable[[], bool]
-    ) -> Generator[Piece, None, None]:
-        """Pass pieces on once they are kept."""
+    def keep(self, pieces: Generator[Piece, None, None]) -> Generator[Piece, None, None]:
+        """Pass on pieces that the caller computes; together with the next ones they are kept."""
         try:
             for start, values in pieces:
-                self.add(start, values, at_once=at_once())
+                self.add(start, values, at_once=False)
                 yield start, values
         finally:
             pieces.close()

@@ -203,19 +203,16 @@ class StreamSource:
         return items
 
     def _read_patiently(self, items: list[Any], count: int) -> bool:
-        """Read in steps that grow, and look at the clock between them. Whether the end came."""
-        step, begin = 1, time.perf_counter()
-        while len(items) < count:
-            wanted = min(step, count - len(items))
-            before = len(items)
-            items.extend(islice(self.iterator, wanted))
-            if len(items) - before < wanted:
-                return True
-            elapsed = time.perf_counter() - begin
-            if elapsed > self.patience_s:
+        """Read, and look at the clock after each item: many may come at once, and the next ones
+        take long. Whether the end came.
+        """
+        append, clock = items.append, time.perf_counter
+        until = clock() + self.patience_s
+        for item in islice(self.iterator, count):
+            append(item)
+            if clock() > until:
                 return False
-            step = 2 * step if elapsed < self.patience_s / 4 else 1
-        return False
+        return len(items) < count
 
 
 def _raising(error: Exception) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import joblib
-from joblib.parallel import ParallelBackendBase, ThreadingBackend
+from joblib.parallel import FallbackToBackend, ParallelBackendBase, ThreadingBackend
 
 import amorsize
 from amorsize.probes import limits
@@ -67,6 +67,7 @@ class AmorsizeBackend(ParallelBackendBase):  # type: ignore[misc]
     ) -> None:
         super().__init__(nesting_level, inner_max_num_threads)
         self._how = {"backend": engine, "chunk_size": chunk_size, "options": options}
+        self.parallel: Any = None
         self._workers: int | None = None
         self._jobs: list[Job] = []
         self._stream: Iterator[Any] | None = None
@@ -87,13 +88,24 @@ class AmorsizeBackend(ParallelBackendBase):  # type: ignore[misc]
         return n_jobs if n_jobs > 0 else max(1, limits().workers + 1 + n_jobs)
 
     def configure(self, n_jobs: int = 1, parallel: Any = None, **_: Any) -> int:
-        """Prepare for a call: all its tasks are wanted at once, because a plan is for all."""
+        """Prepare for a call: all its tasks are wanted at once, because a plan is for all. Each
+        ``Parallel`` has a backend of its own, which holds its tasks: calls that return generators
+        are read at the same time.
+        """
+        if self.parallel is not None and self.parallel is not parallel:
+            raise FallbackToBackend(self._another())
         self.parallel = parallel
         self._workers = None if n_jobs == -1 else self.effective_n_jobs(n_jobs)
         if parallel is not None:
             parallel.pre_dispatch = "all"
             parallel.return_ordered = True  # as good as any other order
         return self.effective_n_jobs(n_jobs)
+
+    def _another(self) -> AmorsizeBackend:
+        """The same for another ``Parallel``."""
+        other = type(self).__new__(type(self))
+        other.__dict__.update(self.__dict__, parallel=None, _jobs=[], _stream=None)
+        return other
 
     def start_call(self) -> None:
         """A new call: no tasks yet."""

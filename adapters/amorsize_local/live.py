@@ -112,10 +112,13 @@ class LiveExecutor(LiveBackend):
 
     @functools.cached_property
     def traits(self) -> Traits:
-        """Known for the standard library's; others are asked once where their workers are."""
-        if isinstance(self._engine, ThreadPoolExecutor):
+        """Known for the standard library's and our own; others are asked once where their workers
+        are.
+        """
+        package = type(self._engine).__module__.partition(".")[0]
+        if isinstance(self._engine, ThreadPoolExecutor) or package == "amorsize":
             return _THREADS
-        if type(self._engine).__module__.partition(".")[0] in ("concurrent", "loky", "joblib"):
+        if package in ("concurrent", "loky", "joblib"):
             return _PROCESSES
         try:
             here, host, process = self._engine.submit(whereabouts).result(_PROBE_S)
@@ -137,8 +140,16 @@ class LiveExecutor(LiveBackend):
 
     def open(self, request: OpenRequest) -> Session:
         """A session that leaves the executor as it is."""
-        context = self.counted(getattr(self._engine, "_threads", None) or ())
+        context = self.counted(self._own_threads())
         return LiveExecutorSession(self.name, self.traits, request, context, owned=False)
+
+    def _own_threads(self) -> Collection[Any]:
+        """Those of the standard library's executor, or of one that has such a one within, as
+        ``amorsize.Executor``; of others nothing is known.
+        """
+        within = getattr(self._engine, "_threads", None)
+        threads = within if isinstance(within, set) else getattr(within, "_threads", None)
+        return threads if isinstance(threads, set) else ()
 
 
 class LiveExecutorSession(ExecutorSession):
@@ -180,10 +191,11 @@ class LivePool(LiveBackend):
 class PoolSession(RelaySession):
     """Few chunks at a time are with the pool, which cannot give back what it has queued.
 
-    A ``Pool`` forgets the call of a worker that dies, and would let its caller wait for ever: so
-    the workers are watched, and a death ends the run. Those that a pool with ``maxtasksperchild``
-    starts meanwhile are learned of at each chunk and each second: one that is started and dies
-    between two looks is missed.
+    A ``Pool`` forgets the call of a worker that dies, or of one that it terminates, and would let
+    its caller wait for ever: so pool and workers are watched, and such an end ends the run. Those
+    that a pool with ``maxtasksperchild`` starts meanwhile are learned of at each chunk and each
+    second: one that is started and dies between two looks is missed, and so is one that an item
+    ends with code 0.
     """
 
     def __init__(
@@ -255,16 +267,26 @@ class PoolSession(RelaySession):
         self._hand_out()
 
     def vanished(self) -> BackendUnavailable | None:
-        """Whether a worker died that had no reason to."""
+        """Whether the pool was terminated, or a worker died that had no reason to."""
+        if getattr(self._pool, "_state", "RUN") == "TERMINATE":
+            return BackendUnavailable(self._name, "the pool was terminated", "make a new pool")
         self._learn()
         codes = {key: worker.exitcode for key, worker in list(self._watched.items())}
-        code = next((code for code in codes.values() if code), None)
-        for key in [key for key, code in codes.items() if code == 0]:
-            self._watched.pop(key, None)  # it has done what it was allowed to
+        if self._may_leave():
+            for key in [key for key, code in codes.items() if code == 0]:
+                self._watched.pop(key, None)
+                del codes[key]
+        code = next((code for code in codes.values() if code is not None), None)
         if code is None:
             return None
         reason = f"a worker of the pool exited with code {code}, and its chunk is lost"
         return BackendUnavailable(self._name, reason, "make a new pool")
+
+    def _may_leave(self) -> bool:
+        """Whether a worker that ends in order has had nothing to do: one of a pool with
+        ``maxtasksperchild`` at any time, of another only once it is closed and nothing is left.
+        """
+        return not self._out or getattr(self._pool, "_maxtasksperchild", 1) is not None
 
     def close(self, *, cancel: bool) -> None:
         """Drop what the pool has not got yet, and wait for what it has; after a cancel no longer

@@ -32,6 +32,23 @@ def calls(count: int) -> Iterator[Any]:
     return (joblib.delayed(double)(item) for item in range(count))
 
 
+def negative(item: int) -> int:
+    return -item
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_calls_that_are_read_at_the_same_time(engine: str) -> None:
+    """The first of them had the results of the second, which then had none."""
+    opposite = [joblib.delayed(negative)(item) for item in range(60)]
+    with on(engine):
+        one, other = (joblib.Parallel(n_jobs=2, return_as="generator") for _ in range(2))
+        assert list(zip(one(calls(60)), other(opposite), strict=True)) == [
+            (2 * x, -x) for x in range(60)
+        ]
+        for result in one(calls(5)):
+            assert joblib.Parallel(n_jobs=2)(opposite[: result + 1])[-1] == -result
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("n_jobs", [-1, 2, 1])
 def test_results_and_their_order(engine: str, n_jobs: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 import amorsize
-from amorsize.backend import Backend, OpenRequest
+from amorsize.backend import Backend, Chunk, OpenRequest
 from amorsize.errors import BackendNotFound, BackendUnavailable
 from amorsize.plugins import registry
 from amorsize.testing import BackendContract
@@ -75,7 +76,13 @@ def double(item: int) -> int:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: ThreadPoolExecutor(2), lambda: ThreadPool(2), lambda: SPAWN.Pool(2)]
+    "make",
+    [
+        lambda: ThreadPoolExecutor(2),
+        lambda: ThreadPool(2),
+        lambda: SPAWN.Pool(2),
+        lambda: amorsize.Executor(2),
+    ],
 )
 def test_accepted_everywhere_and_never_shut_down(make: Any) -> None:
     expected = [double(x) for x in range(200)]
@@ -123,7 +130,12 @@ def closed_pool() -> Pool:
     return pool
 
 
-@pytest.mark.parametrize("make", [closed_executor, closed_pool])
+def closed_executor_of_ours() -> Executor:
+    with amorsize.Executor() as executor:
+        return executor
+
+
+@pytest.mark.parametrize("make", [closed_executor, closed_pool, closed_executor_of_ours])
 def test_one_that_was_ended_is_refused_before_anything_runs(make: Any) -> None:
     ran: list[int] = []
     with pytest.raises(BackendUnavailable, match="make a new one"):
@@ -158,7 +170,46 @@ def test_a_worker_that_a_pool_has_started_meanwhile_is_watched() -> None:
     assert "exited with code 3" in str(gone)
 
 
-@pytest.mark.parametrize("make", [ThreadPoolExecutor, ThreadPool])
+def _leave(item: int) -> int:
+    if multiprocessing.parent_process() is not None and item > 150:
+        os._exit(0)
+    return item
+
+
+def test_a_worker_that_an_item_ends_in_order_ends_the_run() -> None:
+    with (
+        SPAWN.Pool(2) as pool,
+        pytest.raises(BackendUnavailable, match="exited with code 0, and its chunk is lost"),
+    ):
+        amorsize.map(_leave, range(300), backend=pool, chunk_size=1)
+
+
+def test_a_closed_pool_sends_its_workers_away_and_loses_nothing() -> None:
+    request = OpenRequest(double, 1)
+    with SPAWN.Pool(1) as pool:
+        session = PoolSession("Pool", nullcontext(pool), request, shares=False)
+        chunk = session.submit(Chunk(0, ((0, 1),), [3]))
+        pool.close()
+        pool.join()
+        assert session.vanished() is None
+        assert chunk.result(60) is not None
+        session.close(cancel=False)
+
+
+def test_a_pool_of_threads_that_is_terminated_ends_the_run() -> None:
+    """Its calls in flight never end, and no thread tells."""
+    pool = ThreadPool(1)
+
+    def end(item: int) -> int:
+        if threading.current_thread() is not threading.main_thread():
+            pool.terminate()
+        return item
+
+    with pytest.raises(BackendUnavailable, match="was terminated"):
+        amorsize.map(end, range(40), backend=pool, chunk_size=40)
+
+
+@pytest.mark.parametrize("make", [ThreadPoolExecutor, ThreadPool, amorsize.Executor])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_task_of_a_pool_does_not_wait_for_itself(make: Any, threads: int) -> None:
     """One of two threads may wait for the other, which runs the items; of one, nobody is left."""
@@ -170,7 +221,7 @@ def test_a_task_of_a_pool_does_not_wait_for_itself(make: Any, threads: int) -> N
     def outer() -> Any:
         return (
             pool.submit(inner, 3).result()
-            if make is ThreadPoolExecutor
+            if isinstance(pool, Executor)
             else pool.apply(inner, (3,))
         )
 
@@ -180,4 +231,4 @@ def test_a_task_of_a_pool_does_not_wait_for_itself(make: Any, threads: int) -> N
         with pytest.raises(BackendUnavailable, match="its own tasks"):
             outer()
     assert amorsize.map(double, range(50), backend=pool) == [double(item) for item in range(50)]
-    pool.shutdown() if make is ThreadPoolExecutor else pool.terminate()
+    pool.shutdown() if isinstance(pool, Executor) else pool.terminate()

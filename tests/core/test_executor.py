@@ -233,6 +233,29 @@ def test_buffersize_reads_as_it_goes() -> None:
         assert list(itertools.islice(results, 500)) == [-x for x in range(500)]
 
 
+def test_buffersize_holds_with_a_time_limit() -> None:
+    """Such a map runs in a thread of its own, ahead of its reader: no further than asked for."""
+    read: list[int] = []
+
+    def data() -> Iterator[int]:
+        for item in range(20_000):
+            read.append(item)
+            yield item
+
+    before = set(threading.enumerate())
+    with make("serial") as executor:
+        results = executor.map(operator.neg, data(), buffersize=4, timeout=60)
+        assert list(itertools.islice(results, 500)) == [-x for x in range(500)]
+        own = set(threading.enumerate()) - before
+    assert len(read) < 2000  # the sample, and some
+    assert next(results) == -500
+    del results
+    gc.collect()
+    for thread in own:  # nobody has the map any more
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in own)
+
+
 def test_submit() -> None:
     with make() as executor:
         futures = [executor.submit(pow, base, exp=2) for base in range(20)]

@@ -162,6 +162,21 @@ def test_a_failing_iterator_hands_out_what_came_before() -> None:
     assert source.take(10) == []
 
 
+def test_items_that_come_slowly_after_many_at_once_are_not_waited_for() -> None:
+    def data() -> Iterator[int]:
+        yield from range(100)
+        for item in range(100, 1000):
+            time.sleep(0.03)
+            yield item
+
+    source = StreamSource(data())
+    source.patience_s = 0.02
+    while source.taken < 100:
+        source.take(1000)
+    assert source.taken <= 101
+    assert len(source.take(1000)) == 1
+
+
 @given(st.integers(0, 40), st.integers(1, 60), st.integers(1, 9), st.booleans())
 def test_looking_ahead_loses_nothing_and_finds_the_end(
     length: int, most: int, take: int, fails: bool

@@ -7,7 +7,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +142,38 @@ def test_results_that_cannot_be_kept(path: Path) -> None:
 def test_empty_data(path: Path) -> None:
     assert amorsize.map(_same, [], journal=path) == []
     assert amorsize.map(_same, [], journal=path) == []
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_what_waits_for_a_slow_reader_is_kept(closes: bool, path: Path, tmp_path: Path) -> None:
+    function = Fragile(tmp_path)
+    with ThreadPoolExecutor(1) as executor:
+        plan = amorsize.plan(function, range(3000), backend=executor, chunk_size=5, journal=path)
+        stream = plan.stream(ordered=False)
+        for _ in range(plan.sampled + 100):
+            next(stream)
+        time.sleep(0.01)  # the reader is slow, and what is on the executor ends
+        executor.submit(int).result()
+        ran = len(function.calls)
+        if not closes:
+            for _ in range(5):
+                next(stream)
+            path = _as_killed(path)
+        stream.close()
+    with sqlite3.connect(path) as db:
+        ((kept,),) = db.execute("SELECT sum(count) FROM results")
+    db.close()
+    assert kept >= ran
+
+
+def _as_killed(path: Path) -> Path:
+    """A copy of an open journal."""
+    copy = path.with_name("copy.sqlite")
+    for suffix in ("", "-wal"):
+        copy.with_name(copy.name + suffix).write_bytes(
+            path.with_name(path.name + suffix).read_bytes()
+        )
+    return copy
 
 
 # -- whose journal it is ----------------------------------------------------------------------

@@ -108,6 +108,27 @@ def test_it_may_be_closed_while_its_consumer_waits(
 
 
 @pytest.mark.parametrize("backend", LOCAL)
+def test_no_more_is_read_once_it_is_closed(backend: str) -> None:
+    """Data that has no more to give would hold up its reader for ever."""
+    read: list[int] = []
+
+    def data() -> Iterator[int]:
+        yield from range(60)
+        stream.close()  # as another thread does while the run waits for an item
+        for item in range(60, 10_000):
+            read.append(item)
+            yield item
+
+    stream = amorsize.imap(brief, data(), backend=backend, workers=2, chunk_size=1)
+    got = []
+    for result in stream:
+        got.append(result)
+        time.sleep(0.01)  # results lie ready for it
+    assert got == list(range(len(got)))
+    assert read == [60]  # that which was being read
+
+
+@pytest.mark.parametrize("backend", LOCAL)
 def test_its_report_tells_what_has_failed(backend: str) -> None:
     def refuse(item: int) -> int:
         if item % 10 == 5:
