@@ -129,3 +129,47 @@ def test_ctrl_c_that_comes_as_soon_as_it_may_leaves_no_signal_held_back(
     with pytest.raises(KeyboardInterrupt), shielded():
         pass
     assert {kind: signal.getsignal(kind) for kind in own_handlers} == own_handlers
+
+
+WHILE_PACKED = """
+import os, signal, threading
+import amorsize
+
+reached, go = threading.Event(), threading.Event()
+how = {"backend": "multiprocessing", "options": {"start_method": "spawn"}, "workers": 2}
+
+class Slow:
+    def __reduce__(self):
+        if threading.current_thread() is not threading.main_thread():
+            reached.set()
+            go.wait()
+        return int, ()
+
+slow = Slow()
+
+def captures(x):
+    return x if slow is not None else 0
+
+def same(x):
+    return x
+
+if __name__ == "__main__":
+    thread = threading.Thread(target=lambda: amorsize.map(captures, range(6), **how))
+    thread.start()
+    reached.wait()
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        os._exit(amorsize.map(same, range(6), **how) != list(range(6)))
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    go.set()
+    thread.join()
+    print(ended)
+"""
+
+
+def test_a_child_maps_although_another_thread_was_packing_a_function(tmp_path: Path) -> None:
+    (tmp_path / "driver.py").write_text(WHILE_PACKED)
+    call = [sys.executable, "-W", "ignore", str(tmp_path / "driver.py")]
+    ended = subprocess.run(call, capture_output=True, text=True, timeout=60)
+    assert ended.stdout == "0\n", ended.stderr
