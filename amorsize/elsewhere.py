@@ -39,6 +39,7 @@ class Elsewhere:
         self.wall_s = self.cpu_s = 0.0
         """Seconds and CPU seconds that the items have taken there."""
         self._retries = 0
+        self._waits = False
         self._session: Session = backend.open(OpenRequest(function, 1))
 
     def run(self, start: int, items: list[Any]) -> tuple[list[Any], list[Failed]]:
@@ -91,9 +92,11 @@ class Elsewhere:
         return outcome.values, failed
 
     def _outcome(self, chunk: Chunk) -> Outcome:
+        self._waits = True  # for items, until their outcome is there
         future = self._session.submit(chunk)
         while not future.done():
             self._session.wait({future}, None)
+        self._waits = False
         return rebuilt(future.result())
 
     @property
@@ -102,9 +105,9 @@ class Elsewhere:
         return self._retries + self._report.retries
 
     def close(self) -> None:
-        """End the worker."""
+        """End the worker; in the middle of an item together with what its items have started."""
         with shielded():
-            self._session.close(cancel=True)
+            self._session.close(cancel=self._waits)
 
 
 def elsewhere(

@@ -46,15 +46,35 @@ def shielded() -> Iterator[None]:
         yield
         return
     arrived: list[int] = []
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = {kind: signal.signal(kind, lambda number, _: arrived.append(number)) for kind in kinds}
+    kinds, holder = (signal.SIGINT, signal.SIGTERM), threading.get_ident()
+    before: dict[int, Any] = {}
+
+    def hold(number: int, _: object) -> None:
+        if threading.get_ident() == holder:
+            arrived.append(number)
+        else:  # another thread has forked this process: nobody would ever let go of it here
+            signal.signal(number, before.get(number) or signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
     try:
+        for kind in kinds:
+            before[kind] = signal.signal(kind, hold)
         yield
     finally:
-        for kind, handler in before.items():
-            signal.signal(kind, signal.SIG_DFL if handler is None else handler)
+        _put_back(before)
         for number in dict.fromkeys(arrived):
             os.kill(os.getpid(), number)
+
+
+def _put_back(handlers: dict[int, Any]) -> None:
+    """Each of them, although one that is back may raise at once."""
+    try:
+        if handlers:
+            kind, handler = handlers.popitem()
+            signal.signal(kind, handler or signal.SIG_DFL)
+    finally:
+        if handlers:
+            _put_back(handlers)
 
 
 @contextmanager

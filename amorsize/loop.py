@@ -91,6 +91,15 @@ class ForgivingLoop:
         return None
 
 
+def raise_what_came(loop: LoopResult) -> None:
+    """Of a loop that has run none of the user's items: raise what has ended it, Ctrl-C perhaps. The
+    note says of which item, and there was none.
+    """
+    if loop.error is not None:
+        getattr(loop.error, "__notes__", []).clear()
+        raise loop.error
+
+
 def _run_counted(
     function: Callable[[Any], Any], items: Iterable[Any], first_index: int
 ) -> LoopResult:

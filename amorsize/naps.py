@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from amorsize.loop import run_loop
+from amorsize.loop import raise_what_came, run_loop
 from amorsize.profile import Profile
 
 SHORT_S = 0.0001
@@ -44,5 +44,7 @@ def waking_s(profile: Profile) -> float:
 def _nap(seconds: float) -> tuple[float, float]:
     """Seconds and CPU seconds of a sleep, as a sample takes them of an item."""
     cpu, wall = time.thread_time(), time.perf_counter()
-    run_loop(time.sleep, (seconds,), 0, keep=True)
-    return time.perf_counter() - wall, time.thread_time() - cpu
+    loop = run_loop(time.sleep, (seconds,), 0, keep=True)
+    wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
+    raise_what_came(loop)
+    return wall, cpu

@@ -19,10 +19,11 @@ from types import FunctionType
 from typing import Any, TypeVar
 
 from amorsize.errors import FunctionNotLoaded, UnpicklableFunction, UnpicklableItem
+from amorsize.own_lock import OwnLock
 from amorsize.rooms import copied
 
 PROTOCOL = 5
-_REGISTER_LOCK = threading.Lock()
+_REGISTER_LOCK = OwnLock()
 _LOADED_LIMIT = 8
 _FRAME_BYTES = 100_000
 """Pickle streams from this size on travel out of band themselves, which spares engines a copy or

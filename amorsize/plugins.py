@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from amorsize.backend import CONTRACT_VERSION, Availability, Backend
 from amorsize.discovery import load, wanted_plugins
 from amorsize.errors import BackendNotFound, BackendUnavailable, PluginRejected
+from amorsize.own_lock import OwnLock
 
 if TYPE_CHECKING:
     import pluggy
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LOOK_AHEAD_S = 0.005
 """Most seconds in which entry points are looked for before they are needed."""
 
-_lock = threading.RLock()
+_lock = OwnLock()
 _registry: Registry | None = None
 
 

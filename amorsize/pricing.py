@@ -5,7 +5,6 @@ or the documented fallback. Nothing is measured that costs more than it can gain
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Collection
 
 from amorsize import cost_store
@@ -20,6 +19,7 @@ from amorsize.costs import (
     Check,
     Figure,
 )
+from amorsize.own_lock import OwnLock
 from amorsize.profile import Profile
 
 CALIBRATION_SHARE, UNNOTICED_SHARE = 0.05, 0.005
@@ -39,7 +39,7 @@ _HOST_S, _MEMORY_S = 0.03, 0.15
 """Seconds that it takes to find out what workers take from each other, and what memory adds."""
 
 _Key = tuple[str, str, int]
-_lock = threading.Lock()
+_lock = OwnLock()
 _known: dict[_Key, Stored] = {}
 _started: set[tuple[str, str]] = set()
 """Engines that this process has started before: their modules are imported, their servers up."""

@@ -22,7 +22,13 @@ from amorsize.enough import BUDGET_S, Outlook
 from amorsize.errors import DeadlineExceeded, ItemError
 from amorsize.guard import AGAIN_S, forgiving_in_time, in_time, rest
 from amorsize.judge import AFTER_ALL, item_error, placeholder
-from amorsize.loop import LoopResult, annotate, full_collections, run_loop
+from amorsize.loop import (
+    LoopResult,
+    annotate,
+    full_collections,
+    raise_what_came,
+    run_loop,
+)
 from amorsize.monitor import Monitor, running_threads, waits_so_far
 from amorsize.naps import waking_s
 from amorsize.pages import pages
@@ -132,8 +138,9 @@ class _Recorder:
         times = []
         for _ in range(_EMPTY_BLOCKS):
             wall = time.perf_counter()
-            self._loop(0, [])
+            loop = self._loop(0, [])
             times.append(time.perf_counter() - wall)
+            raise_what_came(loop)
         self.empty_s = min(times)
 
     def run(self, start: int, items: Sequence[Any]) -> bool:

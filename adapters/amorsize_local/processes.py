@@ -86,9 +86,7 @@ class ProcessBackend(Backend):
         reason = f"start method {method}"
         if method != "fork" and self._wanted is None:
             reason += f" ({fork_safety().reason})"
-        # Not loaded for this question: where nothing is kept, none wait.
-        kept = None if method == "fork" else sys.modules.get("amorsize_local.warm")
-        idle = 0 if kept is None else kept.waiting(method)
+        idle = 0 if method == "fork" else _waiting(method)
         if idle:
             reason += f", {idle} workers wait for another run"
         return Availability(True, reason, running=idle > 0, idle=idle or None)
@@ -164,6 +162,15 @@ class ProcessBackend(Backend):
         from amorsize_local.arguments import PoolArguments
 
         return PoolArguments(plan.workers, plan.fixed_chunk_size, start_method=self.start_method)
+
+
+def _waiting(method: str) -> int:
+    """Idle workers. What keeps them is not loaded for this question: where it is not, none wait."""
+    if "amorsize_local.warm" not in sys.modules:
+        return 0
+    from amorsize_local import warm  # which another thread may not have loaded in full yet
+
+    return warm.waiting(method)
 
 
 def _log4(value: float) -> int:

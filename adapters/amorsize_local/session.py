@@ -130,6 +130,8 @@ class ProcessSession(Session):
         while not (done := {future for future in futures if future.done()}):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             ready = self._news.poll(None if left is None else math.ceil(left * 1000))
+            if ready and not self._sources:  # the interpreter exits, and with it this daemon thread
+                raise SystemExit
             # All looked up first: a worker that is started meanwhile may get the number of another.
             for worker, ended in [self._sources[fd] for fd, _ in ready]:
                 if ended:

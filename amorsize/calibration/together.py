@@ -7,7 +7,6 @@ by one of them alone; once a process.
 
 from __future__ import annotations
 
-import threading
 import zlib
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from amorsize.backend import Traits
 from amorsize.calibration import quality
 from amorsize.calibration.repeats import Repeats, summary
 from amorsize.costs import HOST_FALLBACK, Figure, declared
+from amorsize.own_lock import OwnLock
 from amorsize.pages import turns
 from amorsize.probes import Limits, memory_bandwidth
 from amorsize.probes.together import Compared, compare
@@ -55,7 +55,7 @@ def together(traits: Traits, found: Limits, *, memory: bool) -> Together:
     return figures if traits.shares_memory else figures._replace(page_turns=None)
 
 
-_lock = threading.Lock()
+_lock = OwnLock()
 _measured: dict[int, Together] = {}
 
 

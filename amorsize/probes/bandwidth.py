@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from amorsize.own_lock import OwnLock
 from amorsize.probes.host import Host
 from amorsize.probes.layout import last_level_bytes
 from amorsize.probes.limits import Limits, limits
@@ -74,7 +74,7 @@ def memory_bandwidth(*, refresh: bool = False) -> Bandwidth | None:
         return _measured
 
 
-_lock = threading.Lock()
+_lock = OwnLock()
 _measured: Bandwidth | None = None
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
 import psutil
 import pytest
 
+import amorsize
 from amorsize_local.descendants import kill_descendants
+from amorsize_local.processes import ProcessBackend
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the system tells no children")
 
@@ -69,3 +72,27 @@ def test_of_a_process_that_is_gone_nothing_is_asked(monkeypatch: pytest.MonkeyPa
     monkeypatch.delattr(os, "kill")
     kill_descendants(None)
     kill_descendants(2**22 + 1)
+
+
+def goes_on(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_what_items_of_a_sample_in_a_worker_leave_running_goes_on(method: str) -> None:
+    """As in the plain loop: only what is cut short takes along what it has started."""
+
+    def start(_: int) -> int:
+        nowhere = subprocess.DEVNULL
+        return subprocess.Popen(["sleep", "600"], stdout=nowhere, stderr=nowhere).pid
+
+    backend = ProcessBackend(method)
+    pids = amorsize.map(start, range(6), backend=backend, workers=2, timeout=60)
+    backend.release()
+    going = [pid for pid in pids if goes_on(pid)]
+    for pid in going:
+        os.kill(pid, signal.SIGKILL)
+    assert going == pids

@@ -306,3 +306,43 @@ if __name__ == "__main__":
         program.kill()
         program.wait(30)
     assert not list(tmp_path.iterdir())
+
+
+FIRST_MAPS = """
+import sys, threading
+import amorsize
+from amorsize_local.processes import ProcessBackend
+
+seen = []
+other = threading.Thread(target=lambda: seen.append(ProcessBackend("forkserver").availability()))
+
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "amorsize_local.warm":
+            sys.meta_path.remove(self)
+            spec = importlib.util.find_spec(name)
+            load = spec.loader.exec_module
+
+            def exec_module(module):
+                other.start()
+                other.join(0.2)
+                load(module)
+
+            spec.loader.exec_module = exec_module
+            return spec
+
+
+import importlib.util
+sys.meta_path.insert(0, Finder())
+import amorsize_local.warm
+other.join()
+print(seen[0].usable)
+"""
+
+
+def test_threads_may_begin_their_first_maps_at_once() -> None:
+    """One asks for idle workers while what keeps them is being loaded for the other."""
+    call = [sys.executable, "-c", FIRST_MAPS]
+    ended = subprocess.run(call, capture_output=True, text=True, timeout=60)
+    assert ended.stdout == "True\n", ended.stderr

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from types import FrameType
 
 import pytest
 
 import amorsize
 from amorsize.costs import declared
-from amorsize.naps import SHORT_S, is_nap
+from amorsize.naps import SHORT_S, is_nap, waking_s
 from amorsize.sampler import sample
 from amorsize.source import source_of
 from tests.core.test_model import FREE, NAPS, TEAM, seconds
@@ -39,6 +41,30 @@ def test_only_what_waits_and_hardly_computes_is_a_nap() -> None:
     assert not is_nap(1e-6, 5e-5), "it computes"
     assert not is_nap(1.0, 2 * SHORT_S), "waking up plays no part"
     assert not is_nap(1.0, 0.0), "nothing was told"
+
+
+def test_ctrl_c_while_waking_up_is_measured_is_not_lost() -> None:
+    """No item of the user's is interrupted then, and the map went on."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    profile = amorsize.plan(nap, range(20)).profile
+    profile = profile._replace(item_s=1e-3, item_cpu_s=SHORT_S, waiting_share=0.9)
+
+    def measure() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+        for _ in range(1000):
+            waking_s(profile)
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt) as raised:
+            measure()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert not getattr(raised.value, "__notes__", None)
 
 
 def test_what_is_measured_beside_the_sample_counts_more_than_what_is_stored() -> None:
