@@ -16,6 +16,7 @@ from amorsize.files import content
 from amorsize.guard import packing, rest
 from amorsize.packing import FunctionPayload, Packed, Parcel, dumps, pack
 from amorsize.rooms import Rooms, keep_freed_memory
+from amorsize.strays import end_if_forked, forks
 from amorsize.voices import ears_for
 
 if TYPE_CHECKING:
@@ -152,15 +153,17 @@ def run_items(
     """
     values: list[Any] = []
     failures: list[tuple[int, BaseException]] = []
-    append = values.append
+    append, before = values.append, forks()
     for item in items:
         try:
             append(function(item))
         except BaseException as error:
+            end_if_forked(before, error)
             failures.append((len(values), error))
             if stop_on_error:
                 break
             append(None)
+    end_if_forked(before)
     return values, failures
 
 
