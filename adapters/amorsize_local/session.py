@@ -404,11 +404,13 @@ class ProcessSession(Session):
             pass
 
     def _take(self, worker: Worker) -> None:
-        """Receive one outcome, or learn that the worker is dead."""
+        """Receive one outcome, or a part of it, or learn that the worker is dead."""
         try:
             frames = worker.receive()
         except (EOFError, OSError):
             self._bury(worker)
+            return
+        if frames is None:
             return
         self._stillborn = 0
         _, future = worker.tickets.popleft()

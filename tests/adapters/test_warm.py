@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 import amorsize
+import amorsize_local.child
 import amorsize_local.session
 from amorsize import pricing
 from amorsize.backend import Backend
@@ -154,6 +155,18 @@ def test_workers_killed_while_they_wait_are_replaced(backend: Backend) -> None:
     assert plan.run() == list(range(1, 101))
     assert plan.report is not None
     assert plan.report.lost_workers == 0
+
+
+def test_a_worker_that_was_stopped_while_it_waits_is_replaced(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The function is too large for shared memory: sending it would wait for the worker."""
+    monkeypatch.setattr(amorsize_local.child, "TAKES_S", 0.2)
+    for pid in pids(backend):
+        os.kill(pid, signal.SIGSTOP)
+    content = bytes(100_000_000)
+    plan = amorsize.plan(lambda x: x + len(content), range(100), backend=backend, workers=2)
+    assert plan.run() == [x + len(content) for x in range(100)]
 
 
 def test_a_failed_run_leaves_no_worker(backend: Backend) -> None:
