@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -107,6 +108,13 @@ SPOIL = {
     "recursion limit": "sys.setrecursionlimit(500)",
     "mask": "os.umask(0o777)",
     "standard files": "[os.close(fd) for fd in range(3)]",
+    "a limit": "import resource; n = resource.RLIMIT_NOFILE\n"
+    "resource.setrlimit(n, (200, resource.getrlimit(n)[1]))",
+    "priority": "os.nice(1)",
+    "processors": "if sys.platform == 'linux':\n"
+    " os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])",
+    "blocked signals": "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])",
+    "an alarm": "signal.alarm(1000)",
 }
 
 
@@ -139,7 +147,12 @@ def test_what_items_have_changed_does_not_meet_the_next_run(backend: Backend, sp
             [os.path.exists(f"/dev/fd/{fd}") for fd in range(3)],
         )
         place = os.getcwd(), sys.getrecursionlimit(), "/nowhere" in sys.path, "PATH" in os.environ
-        return (*place, handler, mask, *files)
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE), os.getpriority(os.PRIO_PROCESS, 0)
+        cpus = frozenset(os.sched_getaffinity(0)) if sys.platform == "linux" else None
+        blocked = frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        # The caller's own may be the time limit of this test.
+        alarm = os.getpid() != home and signal.getitimer(signal.ITIMER_REAL)[0] > 0
+        return (*place, handler, mask, *files, *limit, cpus, blocked, alarm)
 
     how: dict[str, Any] = {"backend": backend, "workers": 2, "chunk_size": 1}
     changed = set(amorsize.map(change, range(20), **how)) - {home}
