@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, cast
 
 from amorsize.errors import DeadlineExceeded, ItemTimeout
+from amorsize.exceptions import note
 from amorsize.loop import Failures, ForgivingLoop, LoopResult
 from amorsize.policy import Policy
 from amorsize.reaper import reaper
@@ -67,7 +68,7 @@ class Guarded:
                     raise
                 if attempt > policy.retries:
                     if attempt > 1:
-                        error.add_note(f"amorsize: failed in {attempt} attempts")
+                        note(error, f"amorsize: failed in {attempt} attempts")
                     raise
             time.sleep(policy.pause_s(attempt))
             attempt += 1
