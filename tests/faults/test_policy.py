@@ -197,6 +197,21 @@ def test_a_deadline_ends_the_run(backend: str) -> None:
     assert results.count(None) == 200 - len(late) > 0
 
 
+@pytest.mark.parametrize("data", [range(60), iter(range(60))], ids=["a range", "a stream"])
+def test_a_deadline_ends_a_sample_in_a_worker(data: Any) -> None:
+    def work(x: int) -> int:
+        if x == 0:
+            time.sleep(1000)
+        return x
+
+    how: dict[str, Any] = {"timeout": 20.0, "deadline": 1.5}
+    with pytest.raises(amorsize.DeadlineExceeded):
+        amorsize.map(work, range(60), **how)
+    results: list[Any] = amorsize.map(work, data, on_error="return", **how)
+    assert isinstance(results[0].exception, amorsize.DeadlineExceeded)
+    assert results[1:] == list(range(1, 60))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
