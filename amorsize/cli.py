@@ -13,6 +13,7 @@ from amorsize.cli_compare import Comparison, compared
 from amorsize.cli_target import load
 from amorsize.cli_workload import planned, reader, workload
 from amorsize.errors import AmorsizeError
+from amorsize.exceptions import notes_of
 from amorsize.tables import print_table
 from amorsize.testing.command import check_backend_command
 
@@ -152,7 +153,7 @@ class _Errors:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if error is None or isinstance(error, click.ClickException | click.exceptions.Exit):
             return
-        notes = [note for note in getattr(error, "__notes__", ()) if note.startswith("amorsize:")]
+        notes = [note for note in notes_of(error) if note.startswith("amorsize:")]
         if isinstance(error, AmorsizeError):
             raise click.ClickException("\n".join([str(error), *notes])) from error
         if isinstance(error, Exception) and notes:

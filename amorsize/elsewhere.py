@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from amorsize.backend import Backend, Chunk, OpenRequest, Session
 from amorsize.errors import (
     AmorsizeError,
+    DeadlineExceeded,
     ItemNotLoaded,
     ResultNotLoaded,
     UnpicklableItem,
     WorkerLost,
 )
+from amorsize.guard import GRACE_S
 from amorsize.interrupts import shielded
 from amorsize.policy import Policy
 from amorsize.recovery import Recovery
@@ -28,7 +32,8 @@ class Elsewhere:
     """Runs blocks of items one after the other on one worker of a backend.
 
     Raises:
-        AmorsizeError: if the worker cannot be started.
+        AmorsizeError: if the worker cannot be started; :class:`DeadlineExceeded` at the deadline,
+            where failures are not forgiven.
     """
 
     def __init__(self, backend: Backend, function: Callable[[Any], Any], policy: Policy) -> None:
@@ -40,7 +45,10 @@ class Elsewhere:
         """Seconds and CPU seconds that the items have taken there."""
         self._retries = 0
         self._waits = False
-        self._session: Session = backend.open(OpenRequest(function, 1))
+        self._deadline = policy.deadline or math.inf
+        self._ends_at = time.perf_counter() + self._deadline
+        self._open = partial(backend.open, OpenRequest(function, 1))
+        self._session: Session = self._open()
 
     def run(self, start: int, items: list[Any]) -> tuple[list[Any], list[Failed]]:
         """Results of some items, with ``None`` for one that failed, and the failures. Where
@@ -79,6 +87,12 @@ class Elsewhere:
                 return self._recovery.parts(flown_s)
             guilt = self._recovery.verdict(start + first, lost, flown_s)
             return 1 if guilt is None else ([None], [(first, guilt, items[0])])
+        except DeadlineExceeded as late:
+            if self._stop_on_error:
+                raise
+            self.close()
+            self._session = self._open()
+            return len(items) if len(items) > 1 else ([None], [(first, late, items[0])])
         except (UnpicklableItem, ItemNotLoaded, ResultNotLoaded) as error:
             return 2 if len(items) > 1 else ([None], [(first, error, items[0])])
         self.wall_s += outcome.times.wall_s
@@ -94,8 +108,13 @@ class Elsewhere:
     def _outcome(self, chunk: Chunk) -> Outcome:
         self._waits = True  # for items, until their outcome is there
         future = self._session.submit(chunk)
+        # Those behind one that was late: their worker has to start, too.
+        until = max(self._ends_at, time.perf_counter() + GRACE_S)
         while not future.done():
-            self._session.wait({future}, None)
+            left = until - time.perf_counter()
+            if left <= 0:
+                raise DeadlineExceeded(self._deadline)
+            self._session.wait({future}, left if left < math.inf else None)
         self._waits = False
         return rebuilt(future.result())
 

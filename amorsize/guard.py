@@ -19,9 +19,11 @@ from functools import partial
 from typing import Any, cast
 
 from amorsize.errors import DeadlineExceeded, ItemTimeout
+from amorsize.exceptions import note
 from amorsize.loop import Failures, ForgivingLoop, LoopResult
 from amorsize.policy import Policy
 from amorsize.reaper import reaper
+from amorsize.strays import forks
 
 GRACE_S = 1.0
 """Seconds after an item's alarm until its process is ended."""
@@ -57,14 +59,16 @@ class Guarded:
 
     def __call__(self, item: Any) -> Any:
         """The function's result, at the latest attempt that is allowed."""
-        policy, attempt = self.policy, 1
+        policy, attempt, before = self.policy, 1, forks()
         while True:
             try:
                 return self._attempt(item)
             except policy.retry_on as error:
+                if forks() != before:  # a child that the item has forked
+                    raise
                 if attempt > policy.retries:
                     if attempt > 1:
-                        error.add_note(f"amorsize: failed in {attempt} attempts")
+                        note(error, f"amorsize: failed in {attempt} attempts")
                     raise
             time.sleep(policy.pause_s(attempt))
             attempt += 1

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from amorsize.errors import ItemError, RemoteTraceback, shorten
+from amorsize.exceptions import cause_of, text_of
 from amorsize.loop import annotate
 from amorsize.policy import DEFAULT, SKIPPED, Policy
 from amorsize.report import RunReport
@@ -72,19 +73,14 @@ def item_error(index: int, error: BaseException, item: Any, worker: str = "") ->
     """The failure as a fact that holds on to no frame of the stack: their locals would live as
     long as the results.
     """
-    cause = error.__cause__
-    if isinstance(cause, RemoteTraceback):
-        text = cause.text
-    else:
-        import traceback
-
-        text = "".join(traceback.format_exception(error))
+    cause = cause_of(error)
+    text = cause.text if isinstance(cause, RemoteTraceback) else text_of(error)
     return ItemError(index, shorten(item), error, worker, text)
 
 
 def placeholder(policy: Policy, error: ItemError) -> Any:
     """What stands among the results for a forgiven item."""
-    error.exception.with_traceback(None)  # its text is kept
+    BaseException.with_traceback(error.exception, None)  # its text is kept
     return error if policy.on_error == "return" else SKIPPED
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from amorsize.errors import shorten
+from amorsize.exceptions import note
 
 
 class LoopResult(NamedTuple):
@@ -126,10 +127,7 @@ def annotate(error: BaseException, index: int, item: object = None, where: str =
     """Add the item's index, a short form of the item and the worker to an exception's notes."""
     what = "" if item is None else f" ({shorten(item)})"
     place = f" on worker {where}" if where else ""
-    try:
-        error.add_note(f"amorsize: raised by item {index}{what}{place}")
-    except Exception:  # a user's exception may refuse attributes
-        pass
+    note(error, f"amorsize: raised by item {index}{what}{place}")
 
 
 def _item_at(items: Any, position: int) -> object:

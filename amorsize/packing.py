@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType
 from typing import Any, TypeVar
 
+from amorsize.caches import Cached, sent_whole
 from amorsize.errors import FunctionNotLoaded, UnpicklableFunction, UnpicklableItem
 from amorsize.own_lock import OwnLock
 from amorsize.rooms import copied
@@ -28,7 +29,7 @@ _LOADED_LIMIT = 8
 _FRAME_BYTES = 100_000
 """Pickle streams from this size on travel out of band themselves, which spares engines a copy or
 two of them; smaller ones are as fast inside the engine's own."""
-_NAMED = (type, FunctionType, TypeVar)
+_NAMED = (type, FunctionType, TypeVar, Cached)
 """What pickle finds by module and name."""
 _loaded: OrderedDict[str, Callable[[Any], Any]] = OrderedDict()
 
@@ -37,9 +38,11 @@ class _Here(threading.local):
     """What this thread does."""
 
     packs = False
+    whole = False
 
 
 _here = _Here()
+sent_whole(lambda: _here.whole)
 
 
 class Packed:
@@ -186,11 +189,12 @@ def _dump(dumps: Callable[..., bytes], value: Any) -> Packed:
 
 def _sent(dumps: Callable[..., bytes], value: Any, **how: Any) -> bytes:
     """Pickle what travels (see ``sent_as_by``)."""
-    before, _here.packs = _here.packs, True
+    before = _here.packs, _here.whole
+    _here.packs, _here.whole = True, dumps.__module__.startswith("cloudpickle")
     try:
         return dumps(value, protocol=PROTOCOL, **how)
     finally:
-        _here.packs = before
+        _here.packs, _here.whole = before
 
 
 def _is_contiguous(buffer: pickle.PickleBuffer) -> bool:

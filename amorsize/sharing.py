@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from amorsize.callers_context import CallersContext
 from amorsize.guard import rest
+from amorsize.strays import end_if_forked, forks
 from amorsize.worker import ChunkTimes, Failure, Outcome, worker_name
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class SharedChunk:
         self._future: Future[Any] | None = future
         self._function, self._item = request.function, request.reader_of(chunk)
         self._stop_on_error = chunk.stop_on_error
-        self._context = CallersContext()
+        self._context, self._forks = CallersContext(), forks()
         self._values: list[Any] = [None] * chunk.count
         self._failures: list[tuple[int, BaseException]] = []
         self._unread: BaseException | None = None
@@ -79,7 +80,9 @@ class SharedChunk:
             return self._drop()
         try:
             self._values[position] = self._function(item)
+            end_if_forked(self._forks)
         except BaseException as error:
+            end_if_forked(self._forks, error)
             # All items before it have been taken; those after it are not wanted any more.
             self._failures.append((position, error))
             return self._drop() if self._stop_on_error else 0

@@ -12,10 +12,12 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.errors import RemoteTraceback, ResultNotLoaded, UnpicklableResult, shorten
+from amorsize.exceptions import cause_of, context_of, give_cause, note, notes_of, text_of
 from amorsize.files import content
 from amorsize.guard import packing, rest
 from amorsize.packing import FunctionPayload, Packed, Parcel, dumps, pack
 from amorsize.rooms import Rooms, keep_freed_memory
+from amorsize.strays import end_if_forked, forks
 from amorsize.voices import ears_for
 
 if TYPE_CHECKING:
@@ -152,15 +154,17 @@ def run_items(
     """
     values: list[Any] = []
     failures: list[tuple[int, BaseException]] = []
-    append = values.append
+    append, before = values.append, forks()
     for item in items:
         try:
             append(function(item))
         except BaseException as error:
+            end_if_forked(before, error)
             failures.append((len(values), error))
             if stop_on_error:
                 break
             append(None)
+    end_if_forked(before)
     return values, failures
 
 
@@ -276,9 +280,7 @@ def _portable(error: BaseException) -> Carried:
     """The exception in a form that survives the journey: of the same type, its traceback as
     text in ``__cause__``. What cannot be rebuilt becomes an error that says what it was.
     """
-    import traceback
-
-    text = "".join(traceback.format_exception(error))
+    text = text_of(error)
     _drop_tracebacks(error)
     try:
         rebuilt = pickle.loads(dumps(error))  # noqa: S301
@@ -286,7 +288,7 @@ def _portable(error: BaseException) -> Carried:
             raise TypeError(f"pickles as {type(rebuilt).__name__}")
     except BaseException as cause:
         rebuilt = UnpicklableError(type(error).__qualname__, shorten(error), str(cause))
-    return Carried(rebuilt, text, tuple(getattr(error, "__notes__", ())))
+    return Carried(rebuilt, text, notes_of(error))
 
 
 def _drop_tracebacks(error: BaseException) -> None:
@@ -296,7 +298,7 @@ def _drop_tracebacks(error: BaseException) -> None:
     chain = [error]
     for one in chain:
         BaseException.with_traceback(one, None)
-        for behind in (one.__cause__, one.__context__):
+        for behind in (cause_of(one), context_of(one)):
             if behind is not None and all(behind is not other for other in chain):
                 chain.append(behind)
 
@@ -328,10 +330,10 @@ class Carried:
 
 def _arrive(data: bytes, text: str, notes: tuple[str, ...]) -> BaseException:
     exception: BaseException = pickle.loads(data)  # noqa: S301
-    BaseException.__setattr__(exception, "__cause__", RemoteTraceback(text))
-    for note in notes:
-        if note not in getattr(exception, "__notes__", ()):
-            exception.add_note(note)
+    give_cause(exception, RemoteTraceback(text))
+    for one in notes:
+        if one not in notes_of(exception):
+            note(exception, one)
     return exception
 
 

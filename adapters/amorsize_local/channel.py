@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pickle import PickleBuffer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from amorsize.backend import room
 
@@ -74,41 +74,67 @@ def enlarge(end: End) -> None:
         pass
 
 
-def send(end: End, frames: Sequence[Any], arena: Arena | None = None, slot: int = 0) -> None:
-    """Send some bytes-like objects as one message; a large one through a slot of ``arena``."""
+def send(
+    end: End,
+    frames: Sequence[Any],
+    arena: Arena | None = None,
+    slot: int = 0,
+    write: Callable[[int, memoryview], None] | None = None,
+) -> None:
+    """Send some bytes-like objects as one message; a large one through a slot of ``arena``.
+    ``write`` does it where the end does not block.
+    """
+    write = write or _write
     views = [_raw(frame) for frame in frames]
     lengths = b"".join(_LENGTH.pack(view.nbytes) for view in views)
     fd = end.fileno()
     few = sum(view.nbytes for view in views) < _FEW_BYTES
     if arena is not None and not few and arena.put(slot, views):
-        _write(fd, memoryview(_HEADER.pack(len(views), slot + 1) + lengths))
+        write(fd, memoryview(_HEADER.pack(len(views), slot + 1) + lengths))
         return
     head = _HEADER.pack(len(views), 0) + lengths
     if few:  # one system call is worth a small copy
-        _write(fd, memoryview(b"".join([head, *views])))
+        write(fd, memoryview(b"".join([head, *views])))
         return
-    _write(fd, memoryview(head))
+    write(fd, memoryview(head))
     for view in views:
-        _write(fd, view)
+        write(fd, view)
 
 
-def receive(
-    end: End, arena: Arena | None = None, until_more: Callable[[], None] | None = None
-) -> list[bytearray]:
-    """Receive one message; the frames are writable and belong to the caller. ``until_more`` is
-    called where the rest is not there yet, if the end does not block.
+def receive(end: End, arena: Arena | None = None) -> list[bytearray]:
+    """Receive one message from an end that blocks. See :func:`arriving`."""
+    return cast("list[bytearray]", now(arriving(end, arena)))
+
+
+def arriving(end: End, arena: Arena | None) -> Generator[None, None, list[bytearray]]:
+    """Receive one message; the frames are writable and belong to the caller. Yields where the rest
+    is not there yet, if the end does not block.
 
     Raises:
         EOFError: if the other end is closed.
     """
     fd = end.fileno()
-    count, place = _HEADER.unpack(_read(fd, _HEADER.size, until_more))
-    packed = _read(fd, _LENGTH.size * count, until_more)
+    head = yield from _read(fd, _HEADER.size)
+    count, place = _HEADER.unpack(head)
+    packed = yield from _read(fd, _LENGTH.size * count)
     lengths = [length for (length,) in _LENGTH.iter_unpack(packed)]
     if place:
         assert arena is not None
         return arena.take(place - 1, lengths)
-    return [_read(fd, length, until_more) for length in lengths]
+    frames = []
+    for length in lengths:
+        frames.append((yield from _read(fd, length)))
+    return frames
+
+
+def now(message: Generator[None, None, list[bytearray]]) -> list[bytearray] | None:
+    """What is arriving, if the rest is there."""
+    try:
+        next(message)
+    except StopIteration as whole:
+        frames: list[bytearray] = whole.value
+        return frames
+    return None
 
 
 def _raw(frame: Any) -> memoryview:
@@ -120,16 +146,14 @@ def _write(fd: int, view: memoryview) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _read(fd: int, length: int, until_more: Callable[[], None] | None) -> bytearray:
+def _read(fd: int, length: int) -> Generator[None, None, bytearray]:
     data = room(length)
     view = memoryview(data)
     while view.nbytes:
         try:
             got = os.readv(fd, [view])
         except BlockingIOError:
-            if until_more is None:
-                raise
-            until_more()
+            yield
             continue
         if got == 0:
             raise EOFError("the other end of the pipe is closed")

@@ -8,7 +8,7 @@ import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -55,6 +55,10 @@ if TYPE_CHECKING:  # the first workers would wait for its definition
 
 PATIENCE_S = 1.0
 """Seconds that all workers together get to end by themselves."""
+_MORE_S = 0.1
+"""Seconds to wait for the rest of a message; others may have sent something meanwhile."""
+TAKES_S = 30.0
+"""Seconds in which a worker that has nothing to do takes something of what it is sent."""
 
 Ticket = tuple[Chunk, "Future[Any]"]
 
@@ -93,10 +97,16 @@ class Worker:
         _processes.add(process)
         self.end = _handle_of(process.pid)
         """Readable once the process has ended: children of its own may keep its pipes open."""
-        os.set_blocking(self.outcomes.fileno(), False)
-        self._more = select.poll()
+        for end in (self.orders, self.outcomes):
+            os.set_blocking(end.fileno(), False)
+        ends = process.sentinel if self.end is None else self.end
+        self._more, self._room = select.poll(), select.poll()
         self._more.register(self.outcomes.fileno(), select.POLLIN)
-        self._more.register(process.sentinel if self.end is None else self.end, select.POLLIN)
+        self._more.register(ends, select.POLLIN)
+        self._room.register(self.orders.fileno(), select.POLLOUT)
+        self._room.register(ends, select.POLLIN)
+        self._arriving: Generator[None, None, list[bytearray]] | None = None
+        """The message of which a part has come."""
 
     def told(self, assignment: Assignment) -> Assignment:
         """What to send of an assignment: not the function, if it came with an earlier one."""
@@ -109,26 +119,56 @@ class Worker:
         return assignment
 
     def send(self, frames: Sequence[Any]) -> None:
-        """Send it a message. A large one may go to a worker that has nothing to do only."""
-        channel.send(self.orders, frames, self.arena, TO_WORKER)
+        """Send it a message. A large one may go to a worker that has nothing to do only.
 
-    def receive(self) -> list[bytearray]:
-        """Receive a message from it.
+        Raises:
+            OSError: if it is dead, or was stopped: then it is ended.
+        """
+        channel.send(self.orders, frames, self.arena, TO_WORKER, self._write)
+
+    def _write(self, fd: int, view: memoryview) -> None:
+        while view.nbytes:
+            with suppress(BlockingIOError):
+                view = view[os.write(fd, view) :]
+                continue
+            self._until_room(fd)
+
+    def _until_room(self, fd: int) -> None:
+        """Wait until it has taken some. A child of the worker's own may hold the pipe open: it is
+        the worker's end that tells that nothing is taken any more.
+        """
+        ready = dict(self._room.poll(TAKES_S * 1000))
+        if fd not in ready:
+            if not ready:
+                self.process.kill()
+            raise BrokenPipeError("the worker takes nothing")
+
+    def receive(self) -> list[bytearray] | None:
+        """Receive a message from it, ``None`` if the rest does not come: it may be stopped. What
+        has come is kept.
 
         Raises:
             EOFError: if it is dead.
         """
-        return channel.receive(self.outcomes, self.arena, self._until_more)
+        message = self._arriving or channel.arriving(self.outcomes, self.arena)
+        while (frames := channel.now(message)) is None:
+            self._arriving = message
+            if not self._comes_more():
+                return None
+        self._arriving = None
+        return frames
 
-    def _until_more(self) -> None:
-        """Wait for the rest of a message. A child of the worker's own may hold the pipe open: it is
-        the worker's end that tells that nothing comes any more.
+    def _comes_more(self) -> bool:
+        """Whether more of a message is there now. A child of the worker's own may hold the pipe
+        open: it is the worker's end that tells that nothing comes any more.
         """
         outcomes = self.outcomes.fileno()
-        if outcomes in dict(self._more.poll()):
-            return
+        ready = dict(self._more.poll(_MORE_S * 1000))
+        if not ready or outcomes in ready:
+            return bool(ready)
         if outcomes not in dict(self._more.poll(0)):  # nor has it come between the two looks
             raise EOFError("the worker has ended")
+        return True
 
     def leave(self) -> None:
         """Let it end by itself once it has done what it has."""
@@ -172,7 +212,7 @@ def confirms(worker: Worker) -> bool:
     if not answer.poll(PATIENCE_S * 1000):
         return False
     try:
-        return worker.receive() == [b""]
+        return worker.receive() == [bytearray()]
     except (EOFError, OSError):
         return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -111,10 +112,28 @@ travel by value, and scripts without an ``if __name__`` guard must work."""
 
 
 @contextmanager
+def _hearing_of_children() -> Iterator[None]:
+    """With SIGCHLD let through, where the caller blocks it: a fork server that inherits this tells
+    nobody of its workers' ends. A signal that was due meanwhile is sent again.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+    try:
+        yield
+    finally:
+        if signal.SIGCHLD in before:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+            os.kill(os.getpid(), signal.SIGCHLD)
+
+
+@contextmanager
 def starting(*, fresh: bool) -> Iterator[None]:
     """What a worker of multiprocessing has to be started in; a fresh interpreter or a fork."""
     with ExitStack() as stack:
         stack.enter_context(undaemonic)
         if fresh:
             stack.enter_context(hidden_main)
+            stack.enter_context(_hearing_of_children())
         yield

@@ -77,6 +77,8 @@ class ProcessSession(Session):
         """Whether no more chunks are expected."""
         self._was_safe = False
         """Whether forking was safe when the first ones were; it may have been asked for anyway."""
+        self._failed = ""
+        """Why nothing more can run here."""
         self._ooms: int | None = None
         """Kills for want of memory before the workers had anything to do."""
         self._keep: Callable[[ProcessSession], None] | None = None
@@ -115,7 +117,7 @@ class ProcessSession(Session):
     def submit(self, chunk: Chunk) -> Future[Any]:
         """Queue a chunk and hand it to a free worker if there is one."""
         if not self._wanted:
-            raise _unavailable("its workers could not be replaced")
+            raise _unavailable(self._failed)
         future: Future[Any] = Future()
         self._queue.append((chunk, future))
         self._hand_out(more=True)
@@ -406,11 +408,13 @@ class ProcessSession(Session):
             pass
 
     def _take(self, worker: Worker) -> None:
-        """Receive one outcome, or learn that the worker is dead."""
+        """Receive one outcome, or a part of it, or learn that the worker is dead."""
         try:
             frames = worker.receive()
         except (EOFError, OSError):
             self._bury(worker)
+            return
+        if frames is None:
             return
         self._stillborn = 0
         _, future = worker.tickets.popleft()
@@ -477,6 +481,7 @@ class ProcessSession(Session):
             self._remove(worker)
         self._queue.clear()
         self._wanted = self._vacant = 0
+        self._failed = reason
 
 
 def _unavailable(reason: str) -> BackendUnavailable:

@@ -10,8 +10,8 @@ from typing import Any
 
 class Surroundings:
     """Those of this process when this is made: directory, environment, module path, handlers of
-    the signals that end it, limits of the interpreter, standard files. Further variables of the
-    environment do not count: modules set some when they are imported.
+    the signals that end it, limits of the interpreter and of the system, standard files. Further
+    variables of the environment do not count: modules set some when they are imported.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,26 @@ def _rest() -> tuple[Any, ...]:
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     limits = sys.getrecursionlimit(), sys.getswitchinterval(), mask
     files = [_identity(fd) for fd in range(3)]
-    return _directory(), [*sys.path], handlers, limits, files, sys.stdout, sys.stderr
+    own = _directory(), [*sys.path], handlers, limits, files, sys.stdout, sys.stderr
+    return *own, _of_the_system()
+
+
+def _of_the_system() -> tuple[Any, ...]:
+    """What it allows this process, signals that wait, and an alarm that is still to ring."""
+    try:
+        import resource
+
+        names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+        limits = [resource.getrlimit(getattr(resource, name)) for name in names]
+        rank = os.getpriority(os.PRIO_PROCESS, 0), signal.getitimer(signal.ITIMER_REAL)[0] > 0
+        return limits, *rank, signal.pthread_sigmask(signal.SIG_BLOCK, ()), _processors()
+    except (ImportError, AttributeError, OSError, ValueError):  # not of this system
+        return ()
+
+
+def _processors() -> set[int]:
+    """CPUs that this process may use, where the system tells."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 
 def _directory() -> str:

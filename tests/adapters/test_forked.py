@@ -255,3 +255,18 @@ def test_no_worker_is_forked_beside_threads_that_were_not_there_before() -> None
     finally:
         release.set()
         session.close(cancel=False)
+
+
+def test_why_no_worker_can_be_started_is_told() -> None:
+    script = """
+import os, resource, amorsize
+amorsize.map(abs, range(100), backend="multiprocessing", workers=2)
+os.close(free := os.dup(0))
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (free + 3, most))
+try:
+    amorsize.map(abs, range(100), backend="multiprocessing", workers=2, chunk_size=1)
+except amorsize.BackendUnavailable as error:
+    print(error)
+"""
+    assert "Too many open files" in run(script)

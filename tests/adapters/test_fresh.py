@@ -98,3 +98,18 @@ def test_two_threads_map_while_a_third_one_pickles(tmp_path: Any) -> None:
     command = [sys.executable, str(tmp_path / "script.py")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60.0)
     assert done.stdout == "fine\n", done.stderr
+
+
+def test_a_caller_that_blocks_the_signal_of_ended_children_does_not_hang() -> None:
+    script = """
+import signal, amorsize
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+how = dict(backend="multiprocessing", options={"start_method": "forkserver"}, workers=2)
+print(amorsize.map(abs, range(100), **how) == list(range(100)))
+print(signal.pthread_sigmask(signal.SIG_BLOCK, []) == {signal.SIGCHLD})
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.stdout == "True\nTrue\n"
+    assert not done.stderr
+    assert done.returncode == 0

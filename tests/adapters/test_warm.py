@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import psutil
 import pytest
 
 import amorsize
+import amorsize_local.child
 import amorsize_local.session
 from amorsize import pricing
 from amorsize.backend import Backend
@@ -106,6 +108,13 @@ SPOIL = {
     "recursion limit": "sys.setrecursionlimit(500)",
     "mask": "os.umask(0o777)",
     "standard files": "[os.close(fd) for fd in range(3)]",
+    "a limit": "import resource; n = resource.RLIMIT_NOFILE\n"
+    "resource.setrlimit(n, (200, resource.getrlimit(n)[1]))",
+    "priority": "os.nice(1)",
+    "processors": "if sys.platform == 'linux':\n"
+    " os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])",
+    "blocked signals": "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])",
+    "an alarm": "signal.alarm(1000)",
 }
 
 
@@ -138,7 +147,12 @@ def test_what_items_have_changed_does_not_meet_the_next_run(backend: Backend, sp
             [os.path.exists(f"/dev/fd/{fd}") for fd in range(3)],
         )
         place = os.getcwd(), sys.getrecursionlimit(), "/nowhere" in sys.path, "PATH" in os.environ
-        return (*place, handler, mask, *files)
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE), os.getpriority(os.PRIO_PROCESS, 0)
+        cpus = frozenset(os.sched_getaffinity(0)) if sys.platform == "linux" else None
+        blocked = frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        # The caller's own may be the time limit of this test.
+        alarm = os.getpid() != home and signal.getitimer(signal.ITIMER_REAL)[0] > 0
+        return (*place, handler, mask, *files, *limit, cpus, blocked, alarm)
 
     how: dict[str, Any] = {"backend": backend, "workers": 2, "chunk_size": 1}
     changed = set(amorsize.map(change, range(20), **how)) - {home}
@@ -154,6 +168,18 @@ def test_workers_killed_while_they_wait_are_replaced(backend: Backend) -> None:
     assert plan.run() == list(range(1, 101))
     assert plan.report is not None
     assert plan.report.lost_workers == 0
+
+
+def test_a_worker_that_was_stopped_while_it_waits_is_replaced(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The function is too large for shared memory: sending it would wait for the worker."""
+    monkeypatch.setattr(amorsize_local.child, "TAKES_S", 0.2)
+    for pid in pids(backend):
+        os.kill(pid, signal.SIGSTOP)
+    content = bytes(100_000_000)
+    plan = amorsize.plan(lambda x: x + len(content), range(100), backend=backend, workers=2)
+    assert plan.run() == [x + len(content) for x in range(100)]
 
 
 def test_a_failed_run_leaves_no_worker(backend: Backend) -> None:

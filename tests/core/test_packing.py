@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -161,3 +162,36 @@ def test_items_of_modules_that_are_to_travel_by_value_do() -> None:
         del sys.modules[module.__name__]
     (item,) = packed.unpack()
     assert item.number == 3
+
+
+CACHED = """
+import copy, functools, pickle, amorsize
+
+@functools.lru_cache(maxsize=5)
+def twice(x):
+    return 2 * x
+
+@functools.cache
+def fibonacci(n):
+    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+fibonacci.offset = 1
+
+def uses(x):
+    return twice(x) + fibonacci(5) + fibonacci.offset
+
+if __name__ == "__main__":
+    how = dict(backend="multiprocessing", options={"start_method": "forkserver"}, workers=2)
+    local = functools.cache(lambda x: twice(x))
+    for function in (twice, fibonacci, uses, local):
+        assert amorsize.map(function, range(40), **how) == [function(x) for x in range(40)]
+    assert pickle.loads(pickle.dumps(twice)) is twice and copy.copy(twice) is twice
+    print("fine")
+"""
+
+
+def test_functions_with_a_cache_travel_from_a_script(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(CACHED)
+    command = [sys.executable, str(tmp_path / "script.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "fine\n", done.stderr

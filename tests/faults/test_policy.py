@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,21 @@ def test_a_deadline_ends_the_run(backend: str) -> None:
     assert results.count(None) == 200 - len(late) > 0
 
 
+@pytest.mark.parametrize("data", [range(60), iter(range(60))], ids=["a range", "a stream"])
+def test_a_deadline_ends_a_sample_in_a_worker(data: Any) -> None:
+    def work(x: int) -> int:
+        if x == 0:
+            time.sleep(1000)
+        return x
+
+    how: dict[str, Any] = {"timeout": 20.0, "deadline": 1.5}
+    with pytest.raises(amorsize.DeadlineExceeded):
+        amorsize.map(work, range(60), **how)
+    results: list[Any] = amorsize.map(work, data, on_error="return", **how)
+    assert isinstance(results[0].exception, amorsize.DeadlineExceeded)
+    assert results[1:] == list(range(1, 60))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -273,6 +289,48 @@ def test_classes_may_raise_anything_when_they_are_pickled() -> None:
     assert len(results) == 300
     assert plan.report is not None
     assert plan.report.lost_workers == 0
+
+
+@dataclass(frozen=True)
+class FrozenError(Exception):
+    """Takes no notes."""
+
+    number: int = 0
+
+
+class NotedError(Exception):
+    """Its notes are none."""
+
+    __notes__ = 5  # type: ignore[assignment]
+
+
+class CausedError(Exception):
+    """Does not tell what it was raised from."""
+
+    @property
+    def __cause__(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("no cause")
+
+
+@pytest.mark.parametrize("kind", [FrozenError, NotedError, CausedError])
+@pytest.mark.parametrize("backend", ["serial", "threads", "multiprocessing"])
+@pytest.mark.parametrize("retries", [0, 1])
+def test_errors_that_refuse_what_they_are_asked_arrive(
+    backend: str, kind: type[Exception], retries: int
+) -> None:
+    def work(x: int) -> int:
+        if x == 70:
+            raise kind
+        return x
+
+    how: dict[str, Any] = {"backend": backend, "workers": 2, "retries": retries, "backoff": 0.0}
+    results: list[Any] = amorsize.map(work, range(100), on_error="return", **how)
+    arrived = results[70].exception
+    if backend == "multiprocessing" and kind is FrozenError:
+        assert f"an exception of type {kind.__name__} that cannot travel" in str(arrived)
+    else:
+        assert type(arrived) is kind
+    assert "in work" in results[70].traceback
 
 
 @pytest.mark.parametrize("on_error", ["raise", "return"])

@@ -230,3 +230,57 @@ def test_children_of_a_worker_that_dies_while_it_sends_hold_up_nothing(tmp_path:
         return bytes(400_000_000)
 
     only_70_is_lost(work, tmp_path / "children", deadline=20.0)
+
+
+def test_children_of_a_worker_that_dies_while_it_is_sent_something_hold_up_nothing(
+    tmp_path: Path,
+) -> None:
+    """They hold the other end of the pipe, from which nobody reads an item of 200 MB."""
+    home = os.getpid()
+
+    def work(item: bytes) -> int:
+        if item[:1] == b"f" and os.getpid() != home:
+            child = os.fork()
+            if not child:
+                time.sleep(60)
+                os._exit(0)
+            append_line(str(tmp_path / "children"), child)
+            readv = os.readv
+
+            def die_of_large(fd: int, buffers: Any) -> int:
+                return os._exit(1) if buffers[0].nbytes > 1 << 24 else readv(fd, buffers)
+
+            os.readv = die_of_large
+        return len(item)
+
+    sizes = [1] * 30 + [200_000_000]
+    items = (b"f" * size if size == 1 else bytes(size) for size in sizes)
+    how: dict[str, Any] = {"backend": "multiprocessing", "workers": 1, "chunk_size": 1}
+    try:
+        assert amorsize.map(work, items, deadline=30.0, **how) == sizes
+    finally:
+        for child in lines_of(str(tmp_path / "children")):
+            os.kill(int(child), signal.SIGKILL)
+
+
+def test_a_deadline_ends_a_worker_that_is_stopped_while_it_sends() -> None:
+    """In the middle of a result that is too large for shared memory."""
+    home = os.getpid()
+
+    def work(x: int) -> Any:
+        if x != 70 or os.getpid() == home:
+            return x
+        write = channel._write
+
+        def begin_and_stop(fd: int, view: memoryview) -> None:
+            write(fd, view[: 1 << 22])
+            if view.nbytes > 1 << 22:
+                os.kill(os.getpid(), signal.SIGSTOP)
+
+        channel._write = begin_and_stop
+        return bytes(100_000_000)
+
+    how: dict[str, Any] = {"backend": "multiprocessing", "workers": 2, "chunk_size": 1}
+    results: list[Any] = amorsize.map(work, range(100), on_error="return", deadline=1.0, **how)
+    assert results[:70] == list(range(70))
+    assert isinstance(results[70].exception, amorsize.DeadlineExceeded)
