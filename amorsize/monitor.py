@@ -65,6 +65,8 @@ _GONE_S = 0.02
 _TAKEN_SHARE = 0.4
 """Share of a switch interval that must have been spent on the lock alone for it to have been
 taken away."""
+_BLIND_SHARE = 0.5
+"""Most of a watch that may have been none."""
 _IDLE_SHARE = 0.3
 """Share of the time for which a function wants a processor, below which it mostly waits."""
 _LONG_PAUSE = 10.0
@@ -192,7 +194,8 @@ class Monitor:
         """Whether it was watched for long enough to tell anything: pauses are no watching, nor are
         moments in which other programs kept the watching thread from a processor.
         """
-        return self.watched_s - self._paused_s - self._starved_s >= self.needed_s()
+        blind_s = self._paused_s + self._starved_s
+        return self.watched_s >= self.needed_s() and blind_s <= _BLIND_SHARE * self.watched_s
 
     @property
     def held_share(self) -> float:
