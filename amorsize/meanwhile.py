@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 
 
 class Meanwhile:
@@ -47,3 +48,17 @@ class Meanwhile:
         """In a child: the threads that needed it, and may have held the lock, are not here."""
         self._users, self._lock = 0, threading.RLock()
         self._end()
+
+
+def jointly(*blocks: tuple[Callable[..., AbstractContextManager[object]], object]) -> Meanwhile:
+    """A change that context managers make and take back, each given as its function and what that
+    is called with: left by several threads in another order than entered, they would not.
+    """
+
+    def change() -> Callable[[], None]:
+        with ExitStack() as stack:
+            for enter, what in blocks:
+                stack.enter_context(enter(what))
+            return stack.pop_all().close
+
+    return Meanwhile(change)
