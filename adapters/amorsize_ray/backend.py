@@ -87,7 +87,7 @@ class RayBackend(Backend):
         """Attach to the session, or start a local one that ends with the run."""
         from amorsize_ray.session import RaySession
 
-        return RaySession(request, self.num_cpus, attach=self.session_is_up())
+        return RaySession(request, self.num_cpus)
 
     def fallback_costs(self) -> BackendCosts:
         """Of the order seen for a local session (docs/costs.md): start-up, each worker's,
