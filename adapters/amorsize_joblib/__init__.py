@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import joblib
-from joblib.parallel import ParallelBackendBase, ThreadingBackend
+from joblib.parallel import FallbackToBackend, ParallelBackendBase, ThreadingBackend
 
 import amorsize
 from amorsize.probes import limits
@@ -67,6 +67,7 @@ class AmorsizeBackend(ParallelBackendBase):  # type: ignore[misc]
     ) -> None:
         super().__init__(nesting_level, inner_max_num_threads)
         self._how = {"backend": engine, "chunk_size": chunk_size, "options": options}
+        self._owner: Any = None
         self._workers: int | None = None
         self._jobs: list[Job] = []
         self._stream: Iterator[Any] | None = None
@@ -87,8 +88,14 @@ class AmorsizeBackend(ParallelBackendBase):  # type: ignore[misc]
         return n_jobs if n_jobs > 0 else max(1, limits().workers + 1 + n_jobs)
 
     def configure(self, n_jobs: int = 1, parallel: Any = None, **_: Any) -> int:
-        """Prepare for a call: all its tasks are wanted at once, because a plan is for all."""
-        self.parallel = parallel
+        """Prepare for a call: all its tasks are wanted at once, because a plan is for all. All
+        calls of a context are given one backend, although they may go on at once, as generators.
+        """
+        if parallel is not None and self._owner not in (None, parallel):
+            engine, chunk_size, options = self._how.values()
+            how = self.nesting_level, self.inner_max_num_threads
+            raise FallbackToBackend(type(self)(engine, chunk_size, options, *how))
+        self.parallel = self._owner = parallel
         self._workers = None if n_jobs == -1 else self.effective_n_jobs(n_jobs)
         if parallel is not None:
             parallel.pre_dispatch = "all"
