@@ -144,3 +144,27 @@ def test_two_clusters_at_once_leave_the_process_as_it_was() -> None:
     done = subprocess.run([sys.executable, "-c", TWO_AT_ONCE], capture_output=True, text=True)
     assert done.stdout == "True True\n", done.stderr[-2000:]
     assert not done.stderr
+
+
+COROUTINE = """
+import distributed, faulthandler, time, amorsize
+faulthandler.dump_traceback_later(60, exit=True)
+
+def plain(count):
+    return amorsize.dask_map(abs, range(count)) == list(range(count))
+
+async def coroutine(count):
+    wait = lambda item: time.sleep(0.01) or item
+    return amorsize.map(wait, range(count)) == list(range(count))
+
+if __name__ == "__main__":
+    how = dict(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    with distributed.LocalCluster(processes=False, **how) as cluster:
+        with distributed.Client(cluster) as client:
+            print([client.submit(task, 20).result() for task in (plain, coroutine)])
+"""
+
+
+def test_a_task_that_is_a_coroutine_does_not_wait_for_its_own_loop() -> None:
+    done = subprocess.run([sys.executable, "-c", COROUTINE], capture_output=True, text=True)
+    assert done.stdout == "[True, True]\n", done.stderr[-2000:]
