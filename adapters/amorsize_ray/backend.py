@@ -43,7 +43,7 @@ class RayBackend(Backend):
         """Fix the reservation of each chunk."""
         super().bind(options)
         number = options.get("num_cpus", self.num_cpus)
-        if not isinstance(number, (int, float)) or not number > 0:
+        if not isinstance(number, (int, float)) or not 0 < number < math.inf:
             raise InvalidArgument(f"num_cpus must be a number above 0, not {number!r}")
         return RayBackend(float(number))
 

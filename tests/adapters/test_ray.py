@@ -159,8 +159,9 @@ def test_capacity_and_options(ray: Any) -> None:
     backend = registry().get("ray")
     assert backend.capacity(limits()).workers == 2
     assert backend.bind({"num_cpus": 2}).capacity(limits()).workers == 1
-    with pytest.raises(amorsize.InvalidArgument):
-        backend.bind({"num_cpus": 0})
+    for number in (0, float("inf")):
+        with pytest.raises(amorsize.InvalidArgument):
+            backend.bind({"num_cpus": number})
 
 
 ELSEWHERE = """
