@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -259,6 +260,12 @@ def _plan(
     return Plan(planning, decision, chosen)
 
 
+def _on_event_loop() -> bool:
+    """Whether this thread runs an event loop: what another one asks an engine may wait for it."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
+
+
 def _is_up(backend: Backend) -> bool:
     """Whether workers that are not this host's wait for work: they would idle during a sample."""
     return backend.traits.remote and backend.availability().running
@@ -279,7 +286,7 @@ def _sample(
         from amorsize.elsewhere import elsewhere
 
         worker = partial(elsewhere, call, policy, named)
-    ahead = PREPARATION if named is None else ()
+    ahead = PREPARATION if named is None and not _on_event_loop() else ()
     take = partial(sample, call, source, policy, elsewhere=worker, meanwhile=ahead, begun=begun)
     if journal is not None:
         from amorsize import resume

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from amorsize.ending import LATE_S, ending_processes, killing, tell_of_late_chunks
     from amorsize.executors import ExecutorBackend, ExecutorSession
     from amorsize.keywords import Keywords
-    from amorsize.meanwhile import Meanwhile
+    from amorsize.meanwhile import Meanwhile, Shared, jointly
     from amorsize.offspring import kept_from_children
     from amorsize.plans import Plan
     from amorsize.probes import Limits
@@ -419,6 +419,7 @@ __all__ = [
     "Parcel",
     "RelaySession",
     "Session",
+    "Shared",
     "SharedChunk",
     "Shipment",
     "Span",
@@ -436,6 +437,7 @@ __all__ = [
     "innermost",
     "installed_version",
     "is_installed",
+    "jointly",
     "kept_from_children",
     "killing",
     "looks",
@@ -462,6 +464,7 @@ _load = loader(
     {
         "CallersContext": "amorsize.callers_context",
         "Meanwhile": "amorsize.meanwhile",
+        "jointly": "amorsize.meanwhile",
         "ExecutorBackend": "amorsize.executors",
         "ExecutorSession": "amorsize.executors",
         "Keywords": "amorsize.keywords",
@@ -470,6 +473,7 @@ _load = loader(
         "ending_processes": "amorsize.ending",
         "killing": "amorsize.ending",
         "tell_of_late_chunks": "amorsize.ending",
+        "Shared": "amorsize.meanwhile",
         "SharedChunk": "amorsize.sharing",
         "Shipment": "amorsize.shipping",
         "run_shipped": "amorsize.shipping",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from amorsize import cli_output
 from amorsize.calibrate_command import calibrate_command
 from amorsize.cli_compare import Comparison, compared
 from amorsize.cli_target import load
@@ -58,12 +58,14 @@ def run_command(
     """Plan and run; print predicted against actual, term by term."""
     if compare and how["on_error"] not in (None, "raise"):
         raise click.UsageError("--compare: the plain loop neither skips nor returns errors")
+    if output is not None:
+        cli_output.check(output)
     with _Errors():
         call, items = load(function), reader(path, span)
         made = planned(call, items(), **how)
         results = made.run(progress=progress)
-    if output:  # first of all: what comes then may fail
-        _write(output, results)
+    if output is not None:  # first of all: what comes then may fail
+        cli_output.write(output, results)
     found = compared(call, items(), results, how["seed"]) if compare else None
     _tell(made, found, as_json=as_json, err=output == "-")
     if found is not None and found.problem:
@@ -159,9 +161,3 @@ class _Errors:
         if isinstance(error, Exception) and notes:
             text = "\n".join([f"{type(error).__name__}: {error}", *notes])
             raise click.ClickException(text) from error
-
-
-def _write(path: str, results: Sequence[Any]) -> None:
-    with click.open_file(path, "w", encoding="utf-8") as file:
-        for result in results:
-            file.write(json.dumps(result, default=repr) + "\n")

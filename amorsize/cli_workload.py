@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
@@ -82,7 +83,7 @@ def reader(path: str | None, span: str | None) -> Callable[[], Sequence[Any]]:
         return partial(_numbers, span)
     assert path is not None
     try:
-        with click.open_file(path, encoding="utf-8") as file:
+        with click.open_file(path, encoding="utf-8-sig") as file:
             return partial(_parsed, path, file.read())
     except (OSError, ValueError) as error:
         raise click.BadParameter(f"--data {path}: {error}") from error
@@ -102,7 +103,15 @@ def _parsed(path: str, text: str) -> Sequence[Any]:
             if not isinstance(items, list):
                 raise ValueError("the file holds no JSON array")
             return items
-        lines = text.splitlines()
-        return [json.loads(line) for line in lines] if path.endswith(".jsonl") else lines
+        # Text has more ends of lines than files have, and JSON may hold those as they are.
+        lines = text.removesuffix("\n").split("\n") if text else []
+        return list(map(_value, count(1), lines)) if path.endswith(".jsonl") else lines
     except ValueError as error:
         raise click.BadParameter(f"--data {path}: {error}") from error
+
+
+def _value(number: int, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"line {number} is no JSON value: {error}") from error

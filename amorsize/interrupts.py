@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from amorsize.meanwhile import Meanwhile
+
 
 class Terminated(SystemExit):
     """SIGTERM arrived while a run had workers: unwinds the stack so that they are ended."""
@@ -178,16 +180,25 @@ def raise_if_terminated() -> None:
         raise Terminated if _terminated else KeyboardInterrupt
 
 
-@contextmanager
-def unchanged_environment() -> Iterator[None]:
-    """Put ``os.environ`` back at the end: engines leave the settings of their workers in it."""
+def _environment_noted() -> Callable[[], None]:
     before = dict(os.environ)
-    try:
-        yield
-    finally:
+
+    def put_back() -> None:
         for name in set(os.environ) - set(before):
             del os.environ[name]
         os.environ.update(before)
+
+    return put_back
+
+
+_unchanged_environment = Meanwhile(_environment_noted)
+
+
+def unchanged_environment() -> Meanwhile:
+    """Put ``os.environ`` back at the end of the block, where several threads are in one that of the
+    last: engines leave the settings of their workers in it.
+    """
+    return _unchanged_environment
 
 
 def _in_main_thread() -> bool:

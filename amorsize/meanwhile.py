@@ -1,12 +1,14 @@
-"""A change to this process that several of its threads may need at once. Public through
-:mod:`amorsize.backend`.
+"""A change to this process, or an engine in it, that several of its threads may need at once.
+Public through :mod:`amorsize.backend`.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
 
 
 class Meanwhile:
@@ -47,3 +49,75 @@ class Meanwhile:
         """In a child: the threads that needed it, and may have held the lock, are not here."""
         self._users, self._lock = 0, threading.RLock()
         self._end()
+
+
+class Shared:
+    """An engine of which a process has one at a time: the first run that needs it starts it, the
+    last one ends it, in whatever order runs of several threads end. It may be one whose processes
+    end with the thread that has started them: that is the main thread, or one of our own.
+
+    Args:
+        start: what starts it, and ends it again.
+    """
+
+    def __init__(self, start: Callable[..., AbstractContextManager[object]]) -> None:
+        self._start, self._users = start, 0
+        self._end, self._lock = ExitStack(), threading.RLock()
+
+    @contextmanager
+    def __call__(self, is_up: Callable[[], bool], *how: Any) -> Iterator[None]:
+        """The engine for the block. ``is_up`` tells whether there is one: what was not started
+        here is left alone. ``how`` is what ``start`` takes.
+        """
+        with self._lock:
+            ours = bool(self._users) or not is_up()
+            if ours and not self._users:
+                self._begin(how)
+            self._users += ours
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= ours
+                if ours and not self._users:
+                    self._end.close()
+
+    def _begin(self, how: Sequence[Any]) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._end.enter_context(self._start(*how))
+            return
+        failures: list[BaseException] = []
+        begun, over = threading.Event(), threading.Event()
+
+        def keep() -> None:
+            try:
+                self._end.enter_context(self._start(*how))
+            except BaseException as error:
+                failures.append(error)
+            begun.set()
+            over.wait()
+
+        keeper = threading.Thread(target=keep, name="amorsize-engine", daemon=True)
+        with ExitStack() as stack:
+            keeper.start()
+            stack.callback(keeper.join)
+            stack.callback(over.set)
+            begun.wait()
+            if failures:
+                raise failures[0]
+            stack.push(self._end.pop_all())
+            self._end = stack.pop_all()
+
+
+def jointly(*blocks: tuple[Callable[..., AbstractContextManager[object]], object]) -> Meanwhile:
+    """A change that context managers make and take back, each given as its function and what that
+    is called with: left by several threads in another order than entered, they would not.
+    """
+
+    def change() -> Callable[[], None]:
+        with ExitStack() as stack:
+            for enter, what in blocks:
+                stack.enter_context(enter(what))
+            return stack.pop_all().close
+
+    return Meanwhile(change)

@@ -221,8 +221,10 @@ class RunReport:
         """One line: what ran where, predicted and actual seconds."""
         workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
         head = f"ran {self.items} items on {self.backend} ({workers}) in {self.actual:.3f} s"
-        if self.predicted is None or self.ratio is None:
+        if self.predicted is None:
             return f"{head}; length was unknown, nothing was predicted"
+        if self.ratio is None:  # nothing was left to run
+            return f"{head}; predicted {self.predicted:.3f} s"
         return f"{head}; predicted {self.predicted:.3f} s ({(self.ratio - 1) * 100:+.0f} %)"
 
     def __str__(self) -> str:

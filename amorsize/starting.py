@@ -19,6 +19,7 @@ from amorsize.interrupts import raise_if_terminated, shielded, unchanged_environ
 
 if TYPE_CHECKING:
     from amorsize.backend import Backend, OpenRequest, Session
+    from amorsize.meanwhile import Meanwhile
 
 _PAUSE_S = 0.01
 
@@ -42,7 +43,9 @@ def open_session(backend: Backend, request: OpenRequest) -> Session | BackendUna
 
 
 @contextmanager
-def own_engine(prefix: str, home: str | None) -> Iterator[tuple[ExitStack, str]]:
+def own_engine(
+    prefix: str, home: str | None, *changes: Meanwhile
+) -> Iterator[tuple[ExitStack, str]]:
     """Around an engine that is started for one run: a stack for what ends it, which a second
     Ctrl-C does not interrupt, and a folder. The folder goes last, and the environment is put back.
     Errors of the end are dropped: they would hide the run's own.
@@ -50,11 +53,13 @@ def own_engine(prefix: str, home: str | None) -> Iterator[tuple[ExitStack, str]]
     Args:
         prefix: of the folder's name.
         home: where the folder is made, ``None`` for where temporary files are.
+        changes: what engines of this kind change in the process.
     """
     stack = ExitStack()
     try:
         folder = stack.enter_context(TemporaryDirectory("", prefix, home, True))
-        stack.enter_context(unchanged_environment())
+        for change in (unchanged_environment(), *changes):
+            stack.enter_context(change)
         yield stack, folder
     finally:
         with shielded(), suppress(Exception):

@@ -35,14 +35,15 @@ class DaskBackend(contract.Backend):
 
     def client(self) -> Any:
         """The client in use if one is connected, else ``None``. A current one that is asynchronous
-        is none in any thread: its loop may be that of the caller, who waits.
+        is none in any thread: its loop may be that of the caller, who waits. In a task that is a
+        coroutine none is: it runs on the loop of its worker's.
         """
         client = self._client
         with suppress(KeyError, ValueError, AttributeError):  # none, or it is half imported
             client = client or sys.modules["distributed"].default_client()
-        tied = "_asynchronous" if self._client is None else "asynchronous"
-        usable = getattr(client, "status", "") == "running" and not getattr(client, tied, True)
-        return client if usable else None
+        tied = getattr(client, "asynchronous", True)  # here
+        tied = tied or (self._client is None and client._asynchronous)
+        return client if getattr(client, "status", "") == "running" and not tied else None
 
     def availability(self) -> Availability:
         """Installed, and if a client was given, connected."""

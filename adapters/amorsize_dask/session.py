@@ -27,8 +27,8 @@ tasks are known, which are told at once. Seconds after which a new worker has se
 between two messages of a client of our own: Dask's 0.01 are a third of a chunk's round trip."""
 _PATIENT = {"distributed.deploy.lost-worker-timeout": "1 day"}
 """Dask's cluster drops a worker that is just starting again 15 s after an earlier death of it."""
-_HTTP = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
-_LOCAL = {"host": "127.0.0.1", "silence_logs": 50, "scheduler_kwargs": _HTTP}
+_own = contract.jointly((dask.config.set, _PATIENT), (distributed.utils.silence_logging_cmgr, 50))
+"""While clusters of our own are up, several of them or one."""
 _SENDING, _LARGE_BYTES = 2, 1_000_000
 """Chunks whose inputs are on their way to a worker's store at a time: of those sent all at once all
 are late. What is smaller goes through the scheduler in any case, which takes no longer for it."""
@@ -232,11 +232,12 @@ class DaskSession(contract.RelaySession):
         """
         workers, home = self._request.workers, dask.config.get("temporary-directory", None)
         remedy = "in a script, start it below if __name__ == '__main__':, or pass a Client"
-        with contract.own_engine("dask-", home) as (stack, folder):
-            stack.enter_context(dask.config.set({**_PATIENT, "temporary-directory": folder}))
+        with contract.own_engine("dask-", home, _own) as (stack, folder):
+            at = {"dashboard_address": "127.0.0.1:0", "local_directory": folder}
+            how = {"silence_logs": 50, "scheduler_kwargs": {"dashboard": False, **at}, **at}
             with contract.needed("dask", "no cluster", remedy):
                 with contract.shielded():
-                    own = distributed.LocalCluster(None, 0, 1, memory_limit=1 / workers, **_LOCAL)
+                    own = distributed.LocalCluster(None, 0, 1, memory_limit=1 / workers, **how)
                     cluster = stack.enter_context(own)
                     stack.callback(cluster.sync, self._stop_workers, cluster)
                     client = stack.enter_context(distributed.Client(cluster, set_as_default=False))

@@ -43,7 +43,7 @@ class RayBackend(Backend):
         """Fix the reservation of each chunk."""
         super().bind(options)
         number = options.get("num_cpus", self.num_cpus)
-        if not isinstance(number, (int, float)) or not number > 0:
+        if not isinstance(number, (int, float)) or not 0 < number < math.inf:
             raise InvalidArgument(f"num_cpus must be a number above 0, not {number!r}")
         return RayBackend(float(number))
 
@@ -87,7 +87,7 @@ class RayBackend(Backend):
         """Attach to the session, or start a local one that ends with the run."""
         from amorsize_ray.session import RaySession
 
-        return RaySession(request, self.num_cpus, attach=self.session_is_up())
+        return RaySession(request, self.num_cpus)
 
     def fallback_costs(self) -> BackendCosts:
         """Of the order seen for a local session (docs/costs.md): start-up, each worker's,

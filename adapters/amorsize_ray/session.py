@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
@@ -14,7 +13,7 @@ from ray import exceptions
 
 from amorsize import backend as contract
 from amorsize_ray.backend import cpus_now
-from amorsize_ray.start import local_session
+from amorsize_ray.start import hurry, local_session
 
 _EMBED_BYTES = 10_000
 """Functions up to this size travel inside each task; larger ones lie in the object store and
@@ -72,23 +71,21 @@ def prepare(_address: str, num_cpus: float, slots: int) -> None:
 
 
 class RaySession(contract.RelaySession):
-    """Chunks as Ray tasks without retries of Ray's own: the runner decides what runs again.
+    """Chunks as Ray tasks without retries of Ray's own: the runner decides what runs again. They go
+    to the session that is up; a local one that is started for them ends at ``close``.
 
     Args:
         request: what to run.
         num_cpus: logical CPUs that each chunk reserves.
-        attach: use the session that is up; otherwise start a local one and end it at ``close``.
     """
 
-    def __init__(self, request: contract.OpenRequest, num_cpus: float, *, attach: bool) -> None:
+    def __init__(self, request: contract.OpenRequest, num_cpus: float) -> None:
         super().__init__("ray")
-        self._hurry = threading.Event()
         self.workers, self._request = request.workers, request
         payload = request.payload  # its error comes before a start of seconds
         with ExitStack() as stack:
-            if not attach:
-                cpus = max(1, round(request.workers * num_cpus))
-                stack.enter_context(local_session(cpus, self._hurry))
+            cpus = max(1, round(request.workers * num_cpus))
+            stack.enter_context(local_session(ray.is_initialized, cpus))
             _check_room(num_cpus)
             self._asked, self._num_cpus, self._had = request.workers, num_cpus, _slots(num_cpus)
             small = payload.nbytes <= _EMBED_BYTES
@@ -142,7 +139,7 @@ class RaySession(contract.RelaySession):
         """Drop what is queued, kill what runs, and end the session if it was started here."""
         refs, self.handles, self._function = list(self.handles.values()), {}, ()
         if cancel:
-            self._hurry.set()
+            hurry.set()
             with suppress(Exception):  # nodes may be gone
                 self._cancel(refs)
         self._stack.close()

@@ -15,12 +15,15 @@ from amorsize import backend as contract
 
 _QUIET = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
 
+hurry = threading.Event()
+"""Set where processes of a session that ends get no time to end by themselves."""
 
+
+@contract.Shared
 @contextmanager
-def local_session(cpus: int, hurry: threading.Event) -> Iterator[None]:
+def local_session(cpus: int) -> Iterator[None]:
     """A Ray of this host's own that ends with the block and leaves the process as it was: its
-    environment, its handler of SIGTERM, its levels of logging, and no files. With ``hurry`` set
-    its processes get no time to end by themselves.
+    environment, its handler of SIGTERM, its levels of logging, and no files.
 
     Ctrl-C ends the start at once where that can be, and not where it must not. Ray waits for its
     node in native code, which no signal interrupts, and looks each second. And an interrupt while
@@ -31,7 +34,7 @@ def local_session(cpus: int, hurry: threading.Event) -> Iterator[None]:
     home = "/tmp" if os.path.isdir("/tmp") else None
     remedy = "call ray.init(...) yourself to see why, or use another backend"
     with contract.own_engine("amorsize-", home) as (stack, folder):
-        stack.callback(_shutdown, folder, hurry)
+        stack.callback(_shutdown, folder)
         look = contract.mended(state.GlobalState, "get_node", _looking_often)
         whole = contract.mended(worker, "connect", contract.shielded())
         ours = contract.mended(utils, "set_sigterm_handler", lambda _: lambda handler: None)
@@ -44,7 +47,7 @@ def local_session(cpus: int, hurry: threading.Event) -> Iterator[None]:
         yield
 
 
-def _shutdown(folder: str, hurry: threading.Event) -> None:
+def _shutdown(folder: str) -> None:
     """End the session that keeps its files in ``folder``. Ray gives each of its processes a second
     to end by itself, one after another, and forgets those of a start that was interrupted.
     """

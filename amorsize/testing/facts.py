@@ -85,7 +85,7 @@ class Declarations(Settings):
         assert state.remedy, f"called not usable ({state.reason}) without a remedy"
         try:
             session = backend.open(request)
-        except BackendUnavailable:
+        except (BackendUnavailable, ImportError):  # users are told of either as the former
             return
         session.close(cancel=True)
         raise AssertionError(f"called not usable ({state.reason}), but it opened")

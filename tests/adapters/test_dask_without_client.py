@@ -119,3 +119,52 @@ if __name__ == "__main__":
 def test_a_cluster_that_has_adapted_itself_to_nothing_is_woken() -> None:
     done = subprocess.run([sys.executable, "-c", ADAPTIVE], capture_output=True, text=True)
     assert done.stdout == "True\n", done.stderr[-2000:]
+
+
+TWO_AT_ONCE = """
+import logging, os, amorsize, dask, distributed
+from itertools import islice
+
+def settings():
+    patience = dask.config.get("distributed.deploy.lost-worker-timeout")
+    levels = [handler.level for handler in logging.getLogger("distributed").handlers]
+    return dask.config.get("temporary-directory", None), patience, levels, dict(os.environ)
+
+if __name__ == "__main__":
+    before, numbers = settings(), range(1000)
+    streams = [amorsize.imap(abs, numbers, backend="dask", workers=1) for _ in range(2)]
+    found = [list(islice(stream, 900)) for stream in streams]
+    found = [results + list(stream) for results, stream in zip(found, streams)]
+    print(found == 2 * [list(numbers)], settings() == before)
+"""
+
+
+def test_two_clusters_at_once_leave_the_process_as_it_was() -> None:
+    """The one that is up first ends first, as those of two threads may."""
+    done = subprocess.run([sys.executable, "-c", TWO_AT_ONCE], capture_output=True, text=True)
+    assert done.stdout == "True True\n", done.stderr[-2000:]
+    assert not done.stderr
+
+
+COROUTINE = """
+import distributed, faulthandler, time, amorsize
+faulthandler.dump_traceback_later(60, exit=True)
+
+def plain(count):
+    return amorsize.dask_map(abs, range(count)) == list(range(count))
+
+async def coroutine(count):
+    wait = lambda item: time.sleep(0.01) or item
+    return amorsize.map(wait, range(count)) == list(range(count))
+
+if __name__ == "__main__":
+    how = dict(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    with distributed.LocalCluster(processes=False, **how) as cluster:
+        with distributed.Client(cluster) as client:
+            print([client.submit(task, 20).result() for task in (plain, coroutine)])
+"""
+
+
+def test_a_task_that_is_a_coroutine_does_not_wait_for_its_own_loop() -> None:
+    done = subprocess.run([sys.executable, "-c", COROUTINE], capture_output=True, text=True)
+    assert done.stdout == "[True, True]\n", done.stderr[-2000:]

@@ -66,6 +66,15 @@ def test_generators(form: str) -> None:
         assert sorted(got) == [2 * x for x in range(1, 100)]
 
 
+def test_generators_at_once() -> None:
+    """joblib gives both calls the same backend."""
+    with on("multiprocessing"):
+        first, second = (joblib.Parallel(2, return_as="generator")(calls(n)) for n in (40, 50))
+        begun = [next(first)], [next(second)]
+        assert begun[0] + list(first) == [2 * x for x in range(40)]
+        assert begun[1] + list(second) == [2 * x for x in range(50)]
+
+
 def test_an_instance_serves_several_calls() -> None:
     with on("multiprocessing"), joblib.Parallel(n_jobs=2) as parallel:
         for count in (30, 40):

@@ -159,8 +159,9 @@ def test_capacity_and_options(ray: Any) -> None:
     backend = registry().get("ray")
     assert backend.capacity(limits()).workers == 2
     assert backend.bind({"num_cpus": 2}).capacity(limits()).workers == 1
-    with pytest.raises(amorsize.InvalidArgument):
-        backend.bind({"num_cpus": 0})
+    for number in (0, float("inf")):
+        with pytest.raises(amorsize.InvalidArgument):
+            backend.bind({"num_cpus": number})
 
 
 ELSEWHERE = """
@@ -185,6 +186,33 @@ def test_a_session_of_its_own_may_be_ended_in_another_thread() -> None:
     """Where nobody can put Ray's handler of SIGTERM back."""
     done = subprocess.run([sys.executable, "-c", ELSEWHERE], capture_output=True, text=True)
     assert done.stdout == "False None\n", done.stderr
+
+
+SHARED = """
+import faulthandler, threading, amorsize
+from itertools import islice
+faulthandler.dump_traceback_later(60, exit=True)
+
+def begin():
+    stream = amorsize.imap(abs, range(1000), backend="ray", workers=1)
+    begun.append((stream, list(islice(stream, 900))))
+
+if __name__ == "__main__":
+    begun = []
+    thread = threading.Thread(target=begin)
+    thread.start()
+    thread.join()
+    begin()
+    found = [results + list(stream) for stream, results in begun]
+    import ray
+    print(found == 2 * [list(range(1000))], ray.is_initialized())
+"""
+
+
+def test_runs_share_a_session_of_our_own() -> None:
+    """It outlives the thread that has started it, and the run."""
+    done = subprocess.run([sys.executable, "-c", SHARED], capture_output=True, text=True)
+    assert done.stdout == "True False\n", done.stderr[-2000:]
 
 
 INTERRUPTED = """

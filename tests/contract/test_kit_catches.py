@@ -407,13 +407,17 @@ def test_a_sound_backend_passes() -> None:
     assert {row.status for row in rows} == {"pass", "skip"}
 
 
-def test_an_unavailable_backend_skips_with_its_reason() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [BackendUnavailable("pool", "not installed", "install it"), ModuleNotFoundError("no pool")],
+)
+def test_an_unavailable_backend_skips_with_its_reason(error: Exception) -> None:
     class Absent(Pool):
         def availability(self) -> Availability:
             return Availability(False, "not installed", "install it")
 
         def open(self, request: OpenRequest) -> Session:
-            raise BackendUnavailable("pool", "not installed", "install it")
+            raise error
 
     rows = run_contract(Absent())
     assert [row for row in rows if row.status == "fail"] == []

@@ -429,3 +429,11 @@ def test_processes_are_not_priced_where_threads_lose_nothing(
         registry().remove("another-pool")
     assert plan.backend == "threads"
     assert "another-pool: no faster than threads" in str(plan)
+
+
+@pytest.mark.parametrize("data", [[], [1]])
+def test_a_report_does_not_take_nothing_to_run_for_an_unknown_length(data: list[int]) -> None:
+    plan = amorsize.plan(abs, data, backend="serial")
+    assert plan.run() == data
+    assert "unknown" not in str(plan.report)
+    assert "predicted 0.000 s" in str(plan.report)
