@@ -113,6 +113,8 @@ class Blocks:
         self.all: list[Block] = []
         self.elapsed_s = 0.0
         """Seconds of all."""
+        self.own_s = 0.0
+        """Seconds of these that they would have taken but for other programs."""
         self.busy_s = 0.0
         """Seconds of these in which the process was on a processor."""
         self.items = 0
@@ -131,6 +133,7 @@ class Blocks:
         """Take note of another one."""
         self.all.append(block)
         self.elapsed_s += block.wall_s
+        self.own_s += block.own_s
         self.busy_s += block.busy_s
         self.items += len(block.values)
         self.largest = max(self.largest, len(block.values))

@@ -204,7 +204,7 @@ class Outlook:
     def _budget_s(self, known: Estimate, left: int | None) -> float:
         """Seconds that the items after the first may take."""
         seen, serial_s = self._seen, known.mean_s * max(0, left or 0)
-        busy_share = seen.busy_s / max(seen.elapsed_s, 1e-9)
+        busy_share = seen.busy_s / max(seen.own_s, 1e-9)
         least_s = serial_s * max(1 / _SIDE_BY_SIDE, busy_share)
         # An uncertain mean may be too small: so is what it says of the time that a sample may take.
         doubt = min(1.0, 2 * known.error) if len(seen.steady) > 1 else 1.0
