@@ -15,6 +15,10 @@ _NAPS, _MOST_S = 6, 0.0004
 """Naps that tell it, fewer if these take very long; and their longest: longer ones take the same
 of a processor."""
 
+_WORTH = 0.05
+"""Share of the plain loop that they may take: of shorter ones what was measured with the backend
+serves as well."""
+
 
 def is_nap(wait_s: float, cpu_s: float) -> bool:
     """Whether what an item is on a processor for may be little but waking up after its wait."""
@@ -23,12 +27,15 @@ def is_nap(wait_s: float, cpu_s: float) -> bool:
 
 def waking_s(profile: Profile) -> float:
     """CPU seconds that a wait as long as an item's takes this thread now, by itself; 0 for items
-    that do not wait, or that compute so long that it plays no part. It depends on how long the
+    that do not wait, that compute so long that it plays no part, or that are soon over. It depends on how long the
     processor was idle, and of a virtual one on what the host does: so it is measured with the
     items.
     """
     wait_s = profile.waiting_share * profile.item_s
     if not is_nap(wait_s, profile.item_cpu_s):
+        return 0.0
+    serial_s = profile.serial_s
+    if serial_s is not None and _NAPS * min(wait_s, _MOST_S) > _WORTH * serial_s:
         return 0.0
     until = time.perf_counter() + _NAPS * _MOST_S
     late_s, _ = _nap(1e-6)  # every sleep is

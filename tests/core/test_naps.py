@@ -43,13 +43,21 @@ def test_only_what_waits_and_hardly_computes_is_a_nap() -> None:
     assert not is_nap(1.0, 0.0), "nothing was told"
 
 
+def test_short_loops_are_not_held_up_by_it() -> None:
+    waits = sample(nap, source_of(range(2000))).profile._replace(
+        item_s=1e-3, item_cpu_s=5e-5, waiting_share=0.9
+    )
+    assert waking_s(waits) > 0
+    assert waking_s(waits._replace(items=waits.sampled + 20)) == 0
+
+
 def test_ctrl_c_while_waking_up_is_measured_is_not_lost() -> None:
     """No item of the user's is interrupted then, and the map went on."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    profile = amorsize.plan(nap, range(20)).profile
+    profile = amorsize.plan(nap, range(2000)).profile
     profile = profile._replace(item_s=1e-3, item_cpu_s=SHORT_S, waiting_share=0.9)
 
     def measure() -> None:
