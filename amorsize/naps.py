@@ -27,9 +27,9 @@ def is_nap(wait_s: float, cpu_s: float) -> bool:
 
 def waking_s(profile: Profile) -> float:
     """CPU seconds that a wait as long as an item's takes this thread now, by itself; 0 for items
-    that do not wait, that compute so long that it plays no part, or that are soon over. It depends on how long the
-    processor was idle, and of a virtual one on what the host does: so it is measured with the
-    items.
+    that do not wait, that compute so long that it plays no part, or that are soon over. It depends
+    on how long the processor was idle, and of a virtual one on what the host does: so it is
+    measured with the items.
     """
     wait_s = profile.waiting_share * profile.item_s
     if not is_nap(wait_s, profile.item_cpu_s):
