@@ -15,9 +15,9 @@ _NAPS, _MOST_S = 6, 0.0004
 """Naps that tell it, fewer if these take very long; and their longest: longer ones take the same
 of a processor."""
 
-_WORTH = 0.05
-"""Share of the plain loop that they may take: of shorter ones what was measured with the backend
-serves as well."""
+_WORTH = 0.01
+"""Share of the plain loop that they may take, which is over in a small part of its time side by
+side: of shorter ones what was measured with the backend serves as well."""
 
 
 def is_nap(wait_s: float, cpu_s: float) -> bool:

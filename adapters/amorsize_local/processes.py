@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,8 @@ _FALLBACKS = {
     "forkserver": (0.042, 0.009, 0.003),
     "spawn": (0.027, 0.018, 0.010),
 }
+_MOMENT_S = 0.002
+"""Seconds for which a plan believes what it has seen of the threads here. A session looks anew."""
 MIB = 1 << 20
 FORK_BYTE_S = 5e-11
 """Seconds that forking takes per byte of the caller's memory (50 us a megabyte)."""
@@ -52,12 +56,25 @@ class ProcessBackend(Backend):
 
     def __init__(self, start_method: str | None = None) -> None:
         self._wanted = start_method
+        self._forks_until_s, self._beside = -math.inf, 0
 
     @property
     def start_method(self) -> str:
-        """The start method a session opened now would use."""
+        """The start method a session opened now would use. A plan asks some dozen times, each of
+        which would look at all threads: that forking is safe holds for a moment, unless another
+        thread of Python's has begun meanwhile.
+        """
         if self._wanted is not None:
             return self._wanted
+        now, threads = time.monotonic(), threading.active_count()
+        if now < self._forks_until_s and threads == self._beside:
+            return "fork"
+        method = self._safe_now()
+        if method == "fork":
+            self._forks_until_s, self._beside = now + _MOMENT_S, threads
+        return method
+
+    def _safe_now(self) -> str:
         available = start_methods()
         if "fork" in available and fork_safety().safe:
             return "fork"
@@ -106,7 +123,7 @@ class ProcessBackend(Backend):
 
     def open(self, request: OpenRequest) -> Session:
         """Start the workers; the function is inherited, or sent to each once."""
-        method = self.start_method
+        method = self._wanted or self._safe_now()
         if method == "fork" and forked.preferred():
             return ProcessSession(None, request, inherits=True)
         import multiprocessing
