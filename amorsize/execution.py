@@ -23,11 +23,11 @@ from amorsize.gain import Gain, Planned
 from amorsize.giants import giants
 from amorsize.judge import AFTER_ALL, FirstFailure, Judge
 from amorsize.leaving import Leaving, mixed
-from amorsize.monitor import queued_s
 from amorsize.planner import CHUNK_BYTES, REMOTE_CHUNK_BYTES, Decision, Offer
 from amorsize.planning import Planning
 from amorsize.report import RunReport
 from amorsize.runner import Run
+from amorsize.runqueue import RunQueue
 from amorsize.serial import SerialRun
 from amorsize.source import IndexedSource, Piece, Span, StreamSource
 from amorsize.trips import Trips
@@ -359,14 +359,10 @@ class Execution:
         """Run some items in the caller. Among threads that all compute it does not show how much
         of an item's time is waiting, for other things than each other.
         """
-        stretch, queued = self._loop(feed, lazily=lazily, limit_s=LOOK_AGAIN_S), queued_s()
+        stretch, queue = self._loop(feed, lazily=lazily, limit_s=LOOK_AGAIN_S), RunQueue()
         yield from self._watched(stretch)
-        items, wall_s, cpu_s = stretch.ran
-        if not items:
-            return leaving
-        # Time in which other programs had the processor is no waiting.
-        own_s = max(cpu_s, wall_s - (queued_s() - queued))
-        return mixed(own_s / items, cpu_s / items)
+        ran = stretch.ran
+        return mixed(ran.own_s(queue) / ran.items, ran.cpu_s / ran.items) if ran.items else leaving
 
     # -- decisions ---------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
+from amorsize.own_lock import OwnLock
+
 
 class Meanwhile:
     """A change to this process while any of its threads needs it: the first one makes it, the last
@@ -23,8 +25,7 @@ class Meanwhile:
     def __init__(self, change: Callable[[], Callable[[], None]]) -> None:
         self._change = change
         self._take_back: Callable[[], None] | None = None
-        # Signals and finalizers may need it, too, in the thread that has the lock.
-        self._users, self._lock = 0, threading.RLock()
+        self._users, self._lock = 0, OwnLock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forked)
 
@@ -46,8 +47,8 @@ class Meanwhile:
             take_back()
 
     def _forked(self) -> None:
-        """In a child: the threads that needed it, and may have held the lock, are not here."""
-        self._users, self._lock = 0, threading.RLock()
+        """In a child: the threads that needed it are not here."""
+        self._users = 0
         self._end()
 
 
@@ -62,7 +63,7 @@ class Shared:
 
     def __init__(self, start: Callable[..., AbstractContextManager[object]]) -> None:
         self._start, self._users = start, 0
-        self._end, self._lock = ExitStack(), threading.RLock()
+        self._end, self._lock = ExitStack(), OwnLock()
 
     @contextmanager
     def __call__(self, is_up: Callable[[], bool], *how: Any) -> Iterator[None]:

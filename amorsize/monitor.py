@@ -293,7 +293,7 @@ class Monitor:
         """
         wanted_s = self._watched_cpu_s() - self._watched_before_s
         wanted_s += queued_s(self._watched_id) - queued
-        return wanted_s < _IDLE_SHARE * (now - self._begin) and not _runs(self._watched_id)
+        return wanted_s < _IDLE_SHARE * (now - self._begin) and not _is_runnable(self._watched_id)
 
     def _hand_over(self) -> None:
         """Let a thread that ``threading`` knows do what is to be done meanwhile, and go on."""
@@ -409,13 +409,13 @@ def running_threads() -> int:
     try:
         tasks = os.listdir("/proc/self/task")
         for task in tasks if len(tasks) > 1 else ():
-            running += _runs(int(task))
+            running += _is_runnable(int(task))
     except OSError:  # not told here
         pass
     return max(1, running)
 
 
-def _runs(thread: int) -> bool:
+def _is_runnable(thread: int) -> bool:
     """Whether a thread of this process is on a processor or waits for one, by its native number."""
     try:
         stat = content(f"/proc/self/task/{thread}/stat")

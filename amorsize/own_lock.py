@@ -18,7 +18,7 @@ class OwnLock:
             os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        # Finalizers may need it in the thread that has it.
+        # Signals and finalizers may need it in the thread that has it.
         self._lock = threading.RLock()
 
     def __enter__(self) -> None:

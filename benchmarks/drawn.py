@@ -48,14 +48,10 @@ def _wait(seconds: float, seed: int) -> int:
     return seed
 
 
-def _half(seconds: float, seed: int) -> int:
-    time.sleep(seconds / 2)
-    return _compute(seconds / 2, seed)
-
-
-def _mostly_wait(seconds: float, seed: int) -> int:
-    time.sleep(0.9 * seconds)
-    return _compute(0.1 * seconds, seed)
+def _wait_and_compute(share: float, seconds: float, seed: int) -> int:
+    """Wait for a share of the time first."""
+    time.sleep(share * seconds)
+    return _compute((1 - share) * seconds, seed)
 
 
 _BLOCK = bytes(range(256)) * 400
@@ -82,8 +78,8 @@ def _objects(seconds: float, seed: int) -> int:
 WORK: dict[str, Callable[[float, int], int]] = {
     "computes": _compute,
     "waits": _wait,
-    "waits and computes": _half,
-    "mostly waits": _mostly_wait,
+    "waits and computes": functools.partial(_wait_and_compute, 0.5),
+    "mostly waits": functools.partial(_wait_and_compute, 0.9),
     "hashes": _hash,
     "makes objects": _objects,
 }
@@ -158,12 +154,10 @@ class Drawn:
         """Function and data of so many items."""
         draw = random.Random(f"{seed}: items")
         payload = draw.randbytes(self.in_bytes)
-        shape = SHAPES[self.shape]
+        shape, own = SHAPES[self.shape], min(1, self.in_bytes)
         items: list[Item] = [
             # A payload of its own for each, as files and arrays are.
-            (self.item_s * shape(draw, (n + 0.5) / count), n, payload[:-1] + bytes([n % 256]))
-            if payload
-            else (self.item_s * shape(draw, (n + 0.5) / count), n, b"")
+            (self.item_s * shape(draw, (n + 0.5) / count), n, payload[:-1] + bytes([n % 256])[:own])
             for n in range(count)
         ]
         return Job(self._callable(), functools.partial(_as_written, self.written, items))

@@ -180,7 +180,7 @@ def noise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 def text(outcomes: Sequence[Outcome], found: dict[str, Any]) -> str:
     """Everything, as markdown."""
     parts = [_facts(found["machine"]), table(outcomes), rivals(outcomes), predictions(outcomes)]
-    parts += filter(None, ["\n".join(_drawn(outcomes))])
+    parts.append(_drawn(outcomes))
     parts.append("\n".join(_summary_lines(found["summary"])))
     if "overhead" in found:
         parts.append("\n".join(["### Planning beyond the sample", ""]))
@@ -190,10 +190,10 @@ def text(outcomes: Sequence[Outcome], found: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _drawn(outcomes: Sequence[Outcome]) -> Iterable[str]:
+def _drawn(outcomes: Sequence[Outcome]) -> str:
     """What the workloads are that were drawn: of others, their names say it."""
     drawn = (workload(outcome.workload) for outcome in outcomes)
-    return [f"- {one.name}: {one.about}" for one in drawn if one is not None]
+    return "\n".join(f"- {one.name}: {one.about}" for one in drawn if one is not None)
 
 
 def _facts(machine: dict[str, Any]) -> str:

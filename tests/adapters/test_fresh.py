@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from amorsize_local.fresh import hidden_main, undaemonic
+from tests.scripts import is_fine
 
 
 @pytest.fixture
@@ -94,10 +95,7 @@ if __name__ == "__main__":
 
 
 def test_two_threads_map_while_a_third_one_pickles(tmp_path: Any) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    command = [sys.executable, str(tmp_path / "script.py")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60.0)
-    assert done.stdout == "fine\n", done.stderr
+    is_fine(tmp_path, SCRIPT)
 
 
 def test_a_caller_that_blocks_the_signal_of_ended_children_does_not_hang() -> None:

@@ -15,6 +15,7 @@ import pytest
 from amorsize.errors import FunctionNotLoaded, UnpicklableFunction, UnpicklableItem
 from amorsize.packing import FunctionPayload, Packed, pack, pack_function, pack_items
 from amorsize.worker import run_packed
+from tests.scripts import is_fine
 
 
 class Carried:
@@ -191,7 +192,4 @@ if __name__ == "__main__":
 
 
 def test_functions_with_a_cache_travel_from_a_script(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(CACHED)
-    command = [sys.executable, str(tmp_path / "script.py")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.stdout == "fine\n", done.stderr
+    is_fine(tmp_path, CACHED)

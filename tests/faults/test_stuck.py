@@ -184,15 +184,25 @@ def test_children_of_a_dead_worker_hold_up_nothing(tmp_path: Path) -> None:
 
     def work(x: int) -> int:
         if x == 70 and os.getpid() != home:
-            child = os.fork()
-            if not child:
-                time.sleep(60)
-                os._exit(0)
-            append_line(str(tmp_path / "children"), child)
+            leave_a_child(tmp_path / "children")
             os._exit(1)
         return x
 
     only_70_is_lost(work, tmp_path / "children", deadline=5.0)
+
+
+def leave_a_child(children: Path) -> None:
+    """Start one that has inherited all that is open here, and that lives on."""
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+        os._exit(0)
+    append_line(str(children), child)
+
+
+def end(children: Path) -> None:
+    for child in lines_of(str(children)):
+        os.kill(int(child), signal.SIGKILL)
 
 
 def only_70_is_lost(work: Callable[[int], Any], children: Path, deadline: float) -> None:
@@ -201,8 +211,7 @@ def only_70_is_lost(work: Callable[[int], Any], children: Path, deadline: float)
     try:
         results: list[Any] = amorsize.map(work, range(100), on_error="return", **how)
     finally:
-        for child in lines_of(str(children)):
-            os.kill(int(child), signal.SIGKILL)
+        end(children)
     assert [x for x in range(100) if results[x] != x] == [70]
     assert isinstance(results[70].exception, amorsize.WorkerDied)
 
@@ -214,11 +223,7 @@ def test_children_of_a_worker_that_dies_while_it_sends_hold_up_nothing(tmp_path:
     def work(x: int) -> Any:
         if x != 70 or os.getpid() == home:
             return x
-        child = os.fork()
-        if not child:
-            time.sleep(60)
-            os._exit(0)
-        append_line(str(tmp_path / "children"), child)
+        leave_a_child(tmp_path / "children")
         write = channel._write
 
         def begin_and_die(fd: int, view: memoryview) -> None:
@@ -240,11 +245,7 @@ def test_children_of_a_worker_that_dies_while_it_is_sent_something_hold_up_nothi
 
     def work(item: bytes) -> int:
         if item[:1] == b"f" and os.getpid() != home:
-            child = os.fork()
-            if not child:
-                time.sleep(60)
-                os._exit(0)
-            append_line(str(tmp_path / "children"), child)
+            leave_a_child(tmp_path / "children")
             readv = os.readv
 
             def die_of_large(fd: int, buffers: Any) -> int:
@@ -259,8 +260,7 @@ def test_children_of_a_worker_that_dies_while_it_is_sent_something_hold_up_nothi
     try:
         assert amorsize.map(work, items, deadline=30.0, **how) == sizes
     finally:
-        for child in lines_of(str(tmp_path / "children")):
-            os.kill(int(child), signal.SIGKILL)
+        end(tmp_path / "children")
 
 
 def test_a_deadline_ends_a_worker_that_is_stopped_while_it_sends() -> None:
